@@ -1,0 +1,121 @@
+"""Data to bytes: one encoding for handlers, producers and the command line."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from headrace.functions.errors import EmitRefused
+
+MAX_EVENT_BYTES = 1 << 20
+MAX_HEADERS = 1000
+MAX_HEADER_BYTES = 64 << 10
+
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+
+HeadersIn = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]]
+
+
+class Encoded(NamedTuple):
+    """Data as it goes into a record: its bytes (None is a tombstone), its type name and its content type."""
+
+    value: bytes | None
+    type: str | None
+    content_type: str | None
+
+
+def type_name(cls: type) -> str:
+    """The event type of a class: its `event_type` if it has one, else its name."""
+    name = getattr(cls, "event_type", None)
+    return name if isinstance(name, str) else cls.__name__
+
+
+def is_struct(cls: object) -> bool:
+    """Whether `cls` is a `msgspec.Struct` class; told without importing msgspec, which the user's code has if so."""
+    return isinstance(cls, type) and hasattr(cls, "__struct_fields__")
+
+
+def encode(data: object) -> Encoded:
+    """`data` as bytes: models and structs by their own encoders, `bytes` as they are, `str` as UTF-8, else JSON.
+
+    Raises `EmitRefused` for what has no encoding or is over `MAX_EVENT_BYTES`.
+    """
+    encoded = _encode(data)
+    if encoded.value is not None and len(encoded.value) > MAX_EVENT_BYTES:
+        raise EmitRefused(
+            f"{_name(data)} is {len(encoded.value):,} bytes, over the limit of {MAX_EVENT_BYTES:,}: "
+            "keep large content elsewhere and emit a reference to it"
+        )
+    return encoded
+
+
+def encode_key(key: str | bytes | None) -> bytes | None:
+    """A key as bytes; text as UTF-8, with surrogate escapes turned back into the bytes they stand for."""
+    if key is None or isinstance(key, bytes):
+        return key
+    if isinstance(key, str):
+        return key.encode("utf-8", "surrogateescape")
+    raise EmitRefused(f"key={key!r} is {_name(key)}: a key is text, bytes or None; convert it, for example with str()")
+
+
+def encode_headers(headers: HeadersIn | None) -> list[tuple[str, bytes]]:
+    """User headers as pairs of text and bytes, in order. Raises `EmitRefused` for names headrace keeps for itself."""
+    if not headers:
+        return []
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    encoded = [(_header_name(name), _header_value(name, value)) for name, value in pairs]
+    size = sum(len(name) + len(value) for name, value in encoded)
+    if len(encoded) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+        raise EmitRefused(
+            f"{len(encoded):,} headers of {size:,} bytes; an event may have {MAX_HEADERS:,} of {MAX_HEADER_BYTES:,} "
+            "bytes in all: put what is data into the data"
+        )
+    return encoded
+
+
+def _encode(data: object) -> Encoded:
+    if isinstance(data, BaseModel):
+        return Encoded(data.model_dump_json(by_alias=True).encode(), type_name(type(data)), JSON)
+    if data is None:
+        return Encoded(None, None, None)
+    if isinstance(data, bytes):
+        return Encoded(data, None, "application/octet-stream")
+    if isinstance(data, str):
+        return Encoded(data.encode("utf-8", "surrogateescape"), None, TEXT)
+    if is_struct(type(data)):
+        return Encoded(importlib.import_module("msgspec").json.encode(data), type_name(type(data)), JSON)
+    return Encoded(_json(data), None, JSON)
+
+
+def _json(data: Any) -> bytes:
+    try:
+        return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise EmitRefused(
+            f"{_name(data)} cannot be written as JSON: {error}. Emit a pydantic model, a dict of plain values, str or bytes"
+        ) from error
+
+
+def _header_name(name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise EmitRefused(f"header name {name!r} is not text")
+    if name.startswith("headrace-"):
+        raise EmitRefused(f"header {name!r}: names that begin with 'headrace-' are written by headrace itself")
+    return name
+
+
+def _header_value(name: str, value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    raise EmitRefused(f"header {name!r} is {_name(value)}: a header value is text or bytes")
+
+
+def _name(value: object) -> str:
+    return type(value).__qualname__

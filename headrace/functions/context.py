@@ -1,0 +1,88 @@
+"""What a handler gets beside its payload."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from headrace.functions.codec import HeadersIn
+from headrace.functions.emits import INHERIT, Emit, Inherit, Outbox
+from headrace.functions.event import Event
+
+if TYPE_CHECKING:
+    from structlog.stdlib import BoundLogger
+
+T = TypeVar("T")
+
+
+class Context(Generic[T]):
+    """One invocation: the event, which attempt this is, how long it may take, and what it emits.
+
+    `attempt` is 1 for the first try and counts charged failures only. `deadline` is on the clock of
+    `time.monotonic()`. `state` is what the declaration's `setup=` yielded, None without one. `Context[T]` types it.
+    """
+
+    __slots__ = ("_event", "_log", "_make_event", "_make_log", "_outbox", "attempt", "deadline", "state")
+
+    def __init__(
+        self,
+        make_event: Callable[[], Event],
+        make_log: Callable[[Event], BoundLogger],
+        *,
+        outbox: Outbox,
+        attempt: int,
+        deadline: float,
+        state: T,
+    ) -> None:
+        self._make_event = make_event
+        self._make_log = make_log
+        self._event: Event | None = None
+        self._log: BoundLogger | None = None
+        self._outbox = outbox
+        self.attempt = attempt
+        self.deadline = deadline
+        self.state = state
+
+    @property
+    def event(self) -> Event:
+        """The event being handled."""
+        if self._event is None:  # most handlers look at the payload only: not made until asked for
+            self._event = self._make_event()
+        return self._event
+
+    @property
+    def log(self) -> BoundLogger:
+        """A structured logger bound to the function and the event: `ctx.log.info("sent", to=order.email)`."""
+        if self._log is None:
+            self._log = self._make_log(self.event)
+        return self._log
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left until the deadline; never negative."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    @property
+    def emitted(self) -> tuple[Emit, ...]:
+        """What was emitted through this context so far; published only if the invocation succeeds."""
+        return tuple(self._outbox.emits)
+
+    def emit(
+        self,
+        topic: str,
+        data: object,
+        *,
+        key: str | bytes | Inherit | None = INHERIT,
+        type: str | None = None,  # noqa: A002  (the attribute's name)
+        headers: HeadersIn | None = None,
+    ) -> None:
+        """Buffer an event for a declared topic; published only if this invocation succeeds.
+
+        `key` defaults to the key of the event being handled; None writes a null key. `type` defaults to the data's
+        type name. Raises `EmitRefused` if the topic is not declared or the data cannot be written.
+        """
+        self._outbox.emit(topic, data, key=key, type=type, headers=headers)
+
+    def __repr__(self) -> str:
+        return f"<Context {self.event.id}, attempt {self.attempt}, {len(self._outbox.emits)} emitted>"

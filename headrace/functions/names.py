@@ -1,0 +1,31 @@
+"""Names of topics, functions, groups, and the rules they follow."""
+
+from __future__ import annotations
+
+import re
+
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
+
+TOPIC_RULE = "1 to 249 letters, digits, '.', '_' or '-' (Kafka's rule), and not '.' or '..'"
+FUNCTION_RULE = "a letter or '_', then up to 99 letters, digits, '_' or '-'"
+
+
+def is_topic(name: str) -> bool:
+    """Whether `name` is a topic name on every broker (Kafka's rule, `org.apache.kafka.common.internals.Topic`)."""
+    return _TOPIC.fullmatch(name) is not None and name not in {".", ".."}
+
+
+def is_function(name: str) -> bool:
+    """Whether `name` can name a function; with the app it becomes part of topic and group names."""
+    return _FUNCTION.fullmatch(name) is not None
+
+
+def group_of(app: str, function: str) -> str:
+    """The consumer group of a function: `<app>.<function>`."""
+    return f"{app}.{function}"
+
+
+def dead_letter_topic_of(app: str, function: str) -> str:
+    """The dead-letter topic of a function. Per function, so that a redrive never reaches other subscribers."""
+    return f"{app}.{function}.dlt"

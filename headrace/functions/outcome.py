@@ -1,0 +1,21 @@
+"""What a handler may say about how it ended, beside returning (done) and raising anything else (a failed attempt)."""
+
+from __future__ import annotations
+
+
+class Reject(Exception):  # noqa: N818  (a statement, not an error)
+    """Dead-letter this event now: no attempt will ever succeed. The reason goes with it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RetryAfter(Exception):  # noqa: N818
+    """Try this event again in `seconds`. Uses one attempt, is logged as a wait and not as an error."""
+
+    def __init__(self, seconds: float) -> None:
+        if seconds < 0:
+            raise ValueError(f"RetryAfter({seconds!r}): seconds must be 0 or more")
+        super().__init__(f"again in {seconds} s")
+        self.seconds = float(seconds)

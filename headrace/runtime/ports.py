@@ -1,0 +1,256 @@
+"""What the runtime needs from a broker and a clock. The docstrings are the contract; the contract suite tests them.
+
+A broker is used from one event loop. Every call is bounded in time by the broker itself, and fails with an error of the
+one tree (`BrokerUnavailable` if trying again may help). Nothing here imports a broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+Partition = tuple[str, int]
+"""A topic's name and a partition number."""
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One record as it lies in the log. `timestamp` is in milliseconds since 1970; `headers` is a header block."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: bytes
+
+
+class Append(msgspec.Struct, frozen=True, gc=False):
+    """One record to append. A `partition` of -1 leaves the choice to the broker."""
+
+    topic: str
+    partition: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: bytes
+
+
+class Position(NamedTuple):
+    """Where a record was appended."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Bounds(NamedTuple):
+    """The offsets of a partition: the first one still there, and the one the next record will get."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a broker can honour. An option that needs what is missing is refused at start.
+
+    `progress_limit` is the largest `Settlement.progress` in bytes, None for no limit. `transactions`: a settlement is
+    visible whole or not at all.
+    """
+
+    transactions: bool
+    delayed: bool
+    progress_limit: int | None
+    seek_by_time: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Records of one partition in offset order, and the position after them.
+
+    `next` may be beyond the last record: what lies between is not there for readers (compaction, markers).
+    """
+
+    partition: Partition
+    records: Sequence[Record]
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A partition handed to this member: the epoch to settle with, and the progress last settled, if any.
+
+    `watermark` is None for a group without progress on the partition; the member then waits to be `seek`ed.
+    """
+
+    partition: Partition
+    epoch: int
+    watermark: int | None
+    progress: bytes
+    bounds: Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Everything that becomes durable together for one partition of one group: the one write verb.
+
+    `watermark` is the offset below which all is done; `progress` is the runtime's own account of what lies beyond, and
+    opaque to the broker.
+    """
+
+    group: str
+    partition: Partition
+    epoch: int
+    watermark: int
+    progress: bytes
+    appends: Sequence[Append] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic to be there. `retention_ms` None keeps records for ever; `partitions` None takes the broker's default."""
+
+    name: str
+    partitions: int | None = None
+    retention_ms: int | None = None
+    retention_bytes: int | None = None
+    cleanup: str = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """A topic as it is: its settings, the bounds of each partition, and its size in bytes."""
+
+    name: str
+    bounds: Sequence[Bounds]
+    bytes: int
+    spec: TopicSpec = field(default_factory=lambda: TopicSpec(""))
+
+
+class Lag(NamedTuple):
+    """How far a group is on one partition. `committed` is its watermark, `end` the offset of the next record."""
+
+    group: str
+    partition: Partition
+    committed: int
+    end: int
+    progress: bytes
+
+
+class Member(Protocol):
+    """One runtime's membership in one consumer group."""
+
+    async def poll(self, limit: int) -> Sequence[Fetched]:
+        """Wait until there is something on a partition that is not paused, then return it, `limit` records at most.
+
+        May return nothing (after a few seconds at most), so that the caller can look around. Records of a partition
+        come in offset order, each once per assignment, from its `seek`ed position on.
+        """
+        ...
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Fetch from `offset` on. Every assigned partition is fetched only after its first seek."""
+        ...
+
+    def pause(self, partitions: Sequence[Partition], *, paused: bool) -> None:
+        """Stop or go on fetching these partitions; what was fetched and not yet polled is kept or fetched again."""
+        ...
+
+    async def leave(self) -> None:
+        """Give all partitions up. What was not settled goes to the next owner."""
+        ...
+
+
+class Rebalance(Protocol):
+    """What a member is told about its partitions. Called one at a time, and awaited before the group goes on."""
+
+    async def assigned(self, partitions: Sequence[Assigned]) -> None:
+        """These partitions are this member's now."""
+        ...
+
+    async def revoked(self, partitions: Sequence[Partition]) -> None:
+        """These partitions go to another once this returns: what runs must have ended, what is done be settled."""
+        ...
+
+
+class Reader(Protocol):
+    """Reading without a group: nothing is committed, nobody else is affected."""
+
+    async def read(self, partition: Partition, offset: int, limit: int) -> Fetched:
+        """Up to `limit` records from `offset` on, at once, and nothing if there are none yet."""
+        ...
+
+    async def changed(self, timeout: float) -> None:
+        """Wait until something may have been appended anywhere, or `timeout` seconds."""
+        ...
+
+    async def offset_at(self, partition: Partition, timestamp_ms: int) -> int:
+        """The first offset whose record was appended at or after that time; the end if there is none."""
+        ...
+
+
+class Admin(Protocol):
+    """Topics and groups."""
+
+    async def topics(self) -> Mapping[str, TopicInfo]:
+        """All topics by name."""
+        ...
+
+    async def ensure(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
+        """Create those that are not there; the names created. Existing ones are left as they are."""
+        ...
+
+    async def lag(self, prefix: str) -> Sequence[Lag]:
+        """The progress of every group whose name begins with `prefix`, on every partition it has settled."""
+        ...
+
+
+class Broker(Protocol):
+    """A log: ordered partitions of records, and the progress of groups on them."""
+
+    features: Features
+    cluster: str
+    """Names this log for good; the `source` of records that name none."""
+
+    async def append(self, appends: Sequence[Append]) -> Sequence[Position]:
+        """Append all, in order; returns once they are durable. Raises `UnknownTopic`."""
+        ...
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Make a settlement durable: its appends and its progress (see rule R4 for what holds between the two).
+
+        Raises `Fenced` if the partition belongs to another epoch, having written nothing; `BrokerUnavailable` if it may
+        or may not have been written: settling the same again is then right. Settlements of a partition are written
+        in the order of the calls.
+        """
+        ...
+
+    async def join(self, group: str, topics: Sequence[str], rebalance: Rebalance) -> Member:
+        """Become a member of `group`. Raises `UnknownTopic`."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything. Calls under way fail with `BrokerUnavailable`."""
+        ...
+
+
+class Store(Broker, Admin, Reader, Protocol):
+    """A broker with all its sides, as the door holds it."""
+
+
+class Clock(Protocol):
+    """Time as an input, so that tests can own it."""
+
+    def now_ms(self) -> int:
+        """Wall-clock milliseconds since 1970: what goes into records."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back: what waiting is measured with."""
+        ...
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back when `monotonic()` reaches `when`; the returned callable cancels."""
+        ...

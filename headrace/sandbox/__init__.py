@@ -1,0 +1,1 @@
+"""Where a function runs: worker processes, their protocol and their limits. Knows nothing of brokers."""

@@ -1,0 +1,71 @@
+"""What a target declares, as data: the parent never imports user code, a worker does and sends this."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """`Retry` without its classes: those are matched in the worker."""
+
+    attempts: int
+    delay: float
+    factor: float
+    max_delay: float
+    jitter: str
+    max_age: float | None
+
+
+class Grants(msgspec.Struct, frozen=True):
+    """`Sandbox` as data."""
+
+    memory: int
+    cpu: float | None
+    network: str | list[str]
+    dns: bool
+    files: dict[str, str]
+    env: list[str]
+    secrets: list[str]
+    subprocess: bool
+    tmp: int
+    unrestricted: bool
+
+
+class FunctionSpec(msgspec.Struct, frozen=True):
+    """One declared function: all the runtime needs to subscribe to topics on its behalf.
+
+    `emits` maps a topic to the type names it takes (empty: any). `start` is "earliest", "latest", an ISO 8601 time or
+    None. `discard` is the reason of a `Discard` in place of a dead-letter topic. `explicit` names the options set in
+    code. `schema` is the payload's JSON Schema as JSON text, None for `str` and `bytes`.
+    """
+
+    name: str
+    topics: list[str]
+    emits: dict[str, list[str]]
+    types: list[str]
+    file: str
+    line: int
+    doc: str
+    is_async: bool
+    retry: RetryPolicy
+    timeout: float
+    order: str
+    concurrency: int
+    workers: tuple[int, int]
+    idle: float
+    unmatched: str
+    guarantee: str
+    dead_letter: str | None
+    discard: str | None
+    max_hops: int
+    start: str | None
+    grants: Grants
+    explicit: list[str]
+    schema: str | None
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """All functions of a target, and the fingerprint of the code they were read from."""
+
+    functions: list[FunctionSpec]
+    code: str

@@ -1,0 +1,86 @@
+"""How one invocation ended: a closed set, made in the worker, matched exhaustively in the runtime.
+
+These are wire values (msgpack arrays with an integer tag first, see `wire`), so fields may only be added at the end and
+with a default. `Crashed` never crosses the wire: the parent makes it when a worker died under an event.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """An error as it goes into logs and dead letters: text only, because the parent has none of the user's classes.
+
+    `type` is the exception's qualified name, or one of headrace's words (`Rejected`, `loop`, `HandlerTimeout`, …).
+    `stack` holds the user's frames only. `fingerprint` is equal for failures of the same kind at the same place.
+    """
+
+    type: str
+    message: str
+    stack: str = ""
+    fingerprint: str = ""
+
+
+class Emitted(msgspec.Struct, frozen=True, array_like=True):
+    """An event the handler emitted, ready to append. `headers` is a header block (see `headers`)."""
+
+    topic: str
+    partition: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: bytes
+    id: str
+    type: str | None = None
+
+
+class Done(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=0):
+    """The handler returned."""
+
+    emits: list[Emitted] = []  # noqa: RUF012  (msgspec copies defaults)
+
+
+class Skipped(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=1):
+    """Not for this handler; `reason` is "type", "null" or "where"."""
+
+    reason: str
+    type: str | None = None
+
+
+class Rejected(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=2):
+    """Dead letter now: undecodable, `Reject` raised, or too many hops."""
+
+    failure: Failure
+
+
+class Failed(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=3):
+    """The handler raised. `rule` is the index of the retry rule that applies, None if it is not to be retried."""
+
+    failure: Failure
+    rule: int | None = 0
+
+
+class Postponed(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=4):
+    """The handler raised `RetryAfter(seconds)`."""
+
+    seconds: float
+
+
+class TimedOut(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=5):
+    """The handler was still running at its deadline."""
+
+    failure: Failure
+
+
+class NotRun(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=6):
+    """Never started: an earlier event of its lane did not end well, or the worker was recalled. Not an attempt."""
+
+
+class Crashed(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=7):
+    """The worker died while this event, and no other, was running in it."""
+
+    failure: Failure
+
+
+Outcome = Done | Skipped | Rejected | Failed | Postponed | TimedOut | NotRun | Crashed

@@ -1,0 +1,155 @@
+"""Frames between the parent and a worker, over the worker's own stream socket.
+
+A frame is a little-endian u32 length, then that many bytes of msgpack: an array whose first item is the frame's tag.
+Structs are arrays: a field may only be added at the end and with a default, and unknown trailing items are ignored, so
+that both ends of one version agree and a later parent can be told what it does not know. The first frame each way
+carries `version`.
+
+The worker's end of the socket is within reach of the handler, so **the parent trusts no frame**: the length is checked
+before a byte of the body is kept, and only outcomes of events in flight on that worker are accepted, each once.
+
+    parent                                   worker
+      Start(target, function, environment) ->
+                                          <- Ready(code, manifest) | Broken(failure)
+      Chunk(id, events)                    ->
+                                          <- Report(chunk, first index, outcomes)   one or more for each chunk
+      end of file                          ->  finishes what it has, exits 0
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+from headrace.functions.errors import SandboxError
+from headrace.sandbox.manifest import Manifest
+from headrace.sandbox.outcome import Failure, Outcome
+
+VERSION = 1
+
+# A report is cut well below this by the worker; a chunk by the runtime. One event may be as large as a broker allows.
+MAX_REPORT = 8 << 20
+MAX_COMMAND = 128 << 20
+
+_LENGTH = struct.Struct("<I")
+
+
+class Target(msgspec.Struct, frozen=True, array_like=True):
+    """Where user code is. `kind` is "file", "folder" or "module"; `path` a path, or a dotted name for a module.
+
+    `root` is the folder put first on the worker's import path.
+    """
+
+    kind: str
+    path: str
+    root: str
+
+
+class Start(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=0):
+    """The first frame: become a worker of `function`, or, with None, read the target's manifest.
+
+    `environment` holds what the function's grants pass on, its secrets among it. `partitions` are those of the topics
+    it may emit to.
+    """
+
+    version: int
+    target: Target
+    function: str | None
+    app: str
+    cluster: str
+    environment: dict[str, str]
+    partitions: dict[str, int]
+
+
+class Task(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One event to run. `attempt` counts from 1; `epoch` is its lane's (see `headrace.runtime.lanes`).
+
+    `timestamp` is the record's, in milliseconds since 1970. `headers` is a header block.
+    """
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: bytes
+    attempt: int = 1
+    epoch: int = 0
+
+
+class Chunk(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=1):
+    """Events of one partition, to be run in this order. `id` is unique within the worker's life."""
+
+    id: int
+    topic: str
+    partition: int
+    tasks: list[Task]
+
+
+class Ready(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=0):
+    """The target is imported. `code` is its fingerprint; `manifest` is there if it was asked for."""
+
+    version: int
+    code: str
+    manifest: Manifest | None = None
+
+
+class Broken(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=1):
+    """The worker cannot serve. `kind` is "declaration", "import" or "missing"; the message is for the user as it is."""
+
+    kind: str
+    failure: Failure
+
+
+class Report(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=2):
+    """Outcomes of events `first`, `first + 1`, … of a chunk; None is `Done` without emits, by far the most frequent.
+
+    `spent_ns` is the time the worker took for these events, decoding included.
+    """
+
+    chunk: int
+    first: int
+    outcomes: list[Outcome | None]
+    spent_ns: int = 0
+
+
+Command = Start | Chunk
+Reply = Ready | Broken | Report
+
+_encoder = msgspec.msgpack.Encoder()
+decode_command = msgspec.msgpack.Decoder(Command).decode
+decode_reply = msgspec.msgpack.Decoder(Reply).decode
+
+
+def frame(message: Command | Reply) -> bytes:
+    """A message as a frame."""
+    body = _encoder.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+class FrameBuffer:
+    """Bytes in, frame bodies out. Raises `SandboxError` for a length over `limit`, before keeping any of its body."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The bodies of all frames that `data` completes."""
+        self._buffer += data
+        start, end = 0, len(self._buffer)
+        try:
+            while end - start >= 4:
+                (length,) = _LENGTH.unpack_from(self._buffer, start)
+                if length > self._limit:
+                    raise SandboxError(f"a frame of {length:,} bytes, over the limit of {self._limit:,}")
+                if end - start - 4 < length:
+                    break
+                yield bytes(self._buffer[start + 4 : start + 4 + length])
+                start += 4 + length
+        finally:
+            del self._buffer[:start]
+
+    def __repr__(self) -> str:
+        return f"<FrameBuffer, {len(self._buffer)} bytes of an unfinished frame>"

@@ -1,0 +1,1 @@
+"""Where events come from: brokers, and what else may start a function."""

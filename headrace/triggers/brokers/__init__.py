@@ -1,0 +1,1 @@
+"""One folder per broker, each an implementation of `headrace.runtime.ports`."""
