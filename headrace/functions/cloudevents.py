@@ -1,8 +1,8 @@
 """CloudEvents 1.0 on records: the Kafka protocol binding, binary mode written and read, structured JSON mode read.
 
 Source: CloudEvents "Kafka Protocol Binding" 1.0.2, sections 3.2 and 3.3. A record that says nothing of CloudEvents is
-an ordinary event: its id is where it stands in the log. Header values are kept as bytes until asked for, because foreign
-headers need not be text.
+an ordinary event: its id is where it stands in the log. Header values are kept as bytes until asked for, because
+foreign headers need not be text.
 """
 
 from __future__ import annotations

@@ -97,7 +97,8 @@ def _json(data: Any) -> bytes:
         return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise EmitRefused(
-            f"{_name(data)} cannot be written as JSON: {error}. Emit a pydantic model, a dict of plain values, str or bytes"
+            f"{_name(data)} cannot be written as JSON: {error}. "
+            "Emit a pydantic model, a dict of plain values, str or bytes"
         ) from error
 
 

@@ -119,7 +119,7 @@ def function(*topics: str, **options: Unpack[Options]) -> Callable[[Callable[P, 
     built yet. The signature is checked when the target is loaded, because annotations may name what comes later.
     """
     if topics and callable(topics[0]):
-        raise DeclarationError(f"{_place(topics[0])}: @function needs the topics it subscribes to: @function(\"orders\")")
+        raise DeclarationError(f'{_place(topics[0])}: @function needs the topics it subscribes to: @function("orders")')
 
     def attach(handler: Callable[P, R]) -> Callable[P, R]:
         setattr(handler, ATTRIBUTE, _declare(handler, topics, dict(options)))

@@ -59,7 +59,7 @@ class Routes:
             return self.fallback
         raise EmitRefused(
             f"returned a {type(value).__qualname__}, but no topic in emits takes it; "
-            f"add it: emits={{\"topic\": {type_name(type(value))}}}, or return None"
+            f'add it: emits={{"topic": {type_name(type(value))}}}, or return None'
         )
 
 
@@ -111,7 +111,9 @@ class Outbox:
         """Buffer an event. Raises `EmitRefused` for an undeclared topic or data that cannot be written."""
         if topic not in self.routes.topics:
             declared = ", ".join(map(repr, self.routes.topics)) or "none"
-            raise EmitRefused(f"topic {topic!r} is not declared; {self.function} may emit to: {declared}. Add it to emits=")
+            raise EmitRefused(
+                f"topic {topic!r} is not declared; {self.function} may emit to: {declared}. Add it to emits="
+            )
         encoded = encode(data)
         id_ = self._id(topic)
         own = cloudevents.write(
@@ -154,7 +156,5 @@ class Outbox:
             ("headrace-root", envelope.root.encode("utf-8", "surrogateescape")),
             ("headrace-hops", str(envelope.hops + 1).encode()),
         ]
-        for name in _TRACE:
-            if (value := envelope.attributes.get(name)) is not None:
-                lineage.append((name, value))
-        return lineage
+        attributes = envelope.attributes
+        return lineage + [(name, attributes[name]) for name in _TRACE if name in attributes]

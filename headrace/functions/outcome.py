@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Reject(Exception):  # noqa: N818  (a statement, not an error)
+class Reject(Exception):
     """Dead-letter this event now: no attempt will ever succeed. The reason goes with it."""
 
     def __init__(self, reason: str) -> None:
@@ -11,7 +11,7 @@ class Reject(Exception):  # noqa: N818  (a statement, not an error)
         self.reason = reason
 
 
-class RetryAfter(Exception):  # noqa: N818
+class RetryAfter(Exception):
     """Try this event again in `seconds`. Uses one attempt, is logged as a wait and not as an error."""
 
     def __init__(self, seconds: float) -> None:

@@ -81,7 +81,7 @@ class Payload:
 
     def _unmatched(self, name: str) -> Skip | Unfit:
         if self.reject_unmatched:
-            return Unfit(f"type {name!r} is none of {', '.join(sorted(self.models))}, and unmatched=\"reject\"")
+            return Unfit(f'type {name!r} is none of {", ".join(sorted(self.models))}, and unmatched="reject"')
         return Skip("type", name)
 
 
@@ -126,7 +126,7 @@ def _members(annotation: Any) -> tuple[list[Any], bool]:
 def _refusal(annotation: Any, members: list[Any]) -> str:
     names = [type_name(model) for model in members if _is_model(model)]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        return f"two models have the type name {repeated[0]!r}; tell them apart with event_type: ClassVar[str] = \"…\""
+        return f'two models have the type name {repeated[0]!r}; tell them apart with event_type: ClassVar[str] = "…"'
     shown = getattr(annotation, "__name__", None) or str(annotation)
     return (
         f"a payload of {shown} cannot be decoded; it may be a pydantic model, a msgspec.Struct, a union of those, "

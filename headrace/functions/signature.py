@@ -42,14 +42,18 @@ def read_signature(declaration: Declaration) -> Handler:
         raise _wrong(declaration, f"an annotation of {handler.__name__} cannot be resolved: {error}") from error
     positional = _positional(declaration)
     if positional[0] not in annotations:
-        raise _wrong(declaration, f"the payload parameter {positional[0]!r} needs a type, for example {positional[0]}: Order")
+        raise _wrong(
+            declaration, f"the payload parameter {positional[0]!r} needs a type, for example {positional[0]}: Order"
+        )
     try:
         payload = payload_of(annotations[positional[0]], reject_unmatched=declaration.unmatched == "reject")
         routes = routes_of(declaration.emits)
     except (BadAnnotation, ValueError) as error:
         raise _wrong(declaration, str(error)) from error
     if payload.batch:
-        raise _wrong(declaration, "a batch handler (list[…]) is not built yet in this version; take one event at a time")
+        raise _wrong(
+            declaration, "a batch handler (list[…]) is not built yet in this version; take one event at a time"
+        )
     _check_returns(declaration, annotations.get("return", inspect.Signature.empty), routes)
     return Handler(
         declaration=declaration,
@@ -66,9 +70,13 @@ def _positional(declaration: Declaration) -> list[str]:
     required = [p.name for p in parameters if p.default is p.empty and p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
     name = declaration.handler.__name__
     if not names:
-        raise _wrong(declaration, f"{name} has no payload parameter; it takes the event's data first: def {name}(order: Order)")
+        raise _wrong(
+            declaration, f"{name} has no payload parameter; it takes the event's data first: def {name}(order: Order)"
+        )
     if extra := [parameter for parameter in required if parameter not in names[:2]]:
-        raise _wrong(declaration, f"{name} takes the data and the context, no more; give {extra[0]!r} a default or remove it")
+        raise _wrong(
+            declaration, f"{name} takes the data and the context, no more; give {extra[0]!r} a default or remove it"
+        )
     return names[:2] if len(names) > 1 and _is_context(declaration, names[1], required) else names[:1]
 
 
@@ -114,7 +122,7 @@ def check_names(declarations: Mapping[str, list[Declaration]]) -> None:
     for name, same in declarations.items():
         if len(same) > 1:
             places = " and ".join(sorted(declaration.place for declaration in same))
-            raise DeclarationError(f"{places}: two functions are named {name!r}; rename one, or give it name=\"…\"")
+            raise DeclarationError(f'{places}: two functions are named {name!r}; rename one, or give it name="…"')
 
 
 def _wrong(declaration: Declaration, problem: str) -> DeclarationError:

@@ -1,7 +1,7 @@
 """The header block: a record's headers as one byte string, forwarded and stored without being looked into.
 
-Format: empty bytes for no headers, else a msgpack array of [name: str, value: bin] pairs. Order and duplicates are kept;
-values are any bytes. A null header value (Kafka has them) is written as empty bytes.
+Format: empty bytes for no headers, else a msgpack array of [name: str, value: bin] pairs. Order and duplicates are
+kept; values are any bytes. A null header value (Kafka has them) is written as empty bytes.
 """
 
 from __future__ import annotations

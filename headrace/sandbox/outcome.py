@@ -38,7 +38,7 @@ class Emitted(msgspec.Struct, frozen=True, array_like=True):
 class Done(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=0):
     """The handler returned."""
 
-    emits: list[Emitted] = []  # noqa: RUF012  (msgspec copies defaults)
+    emits: list[Emitted] = []
 
 
 class Skipped(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=1):
