@@ -1,0 +1,56 @@
+"""The storefront's functions: what follows from what happens in the shop.
+
+Run them with `headrace run examples/storefront`; `headrace demo` does so with a mail server and some orders of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from email.message import EmailMessage
+from urllib.parse import urlsplit
+
+import aiosmtplib
+from pydantic import BaseModel, Field
+
+from headrace import Context, Retry, Sandbox, function
+
+
+class OrderPlaced(BaseModel):
+    """A customer placed an order."""
+
+    order_id: str
+    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
+    total: float = Field(gt=0)
+
+
+class EmailSent(BaseModel):
+    """The customer was told."""
+
+    order_id: str
+    to: str
+
+
+@function(
+    "orders",
+    emits={"emails": EmailSent},
+    retry=Retry(attempts=5, delay=0.5, on=(aiosmtplib.SMTPException, OSError)),
+    timeout=10.0,
+    sandbox=Sandbox(network=["tcp:587"], secrets=["SMTP_URL"]),
+)
+async def confirm_order(order: OrderPlaced, ctx: Context) -> EmailSent:
+    """Send the confirmation e-mail. A mail server that is busy is tried again; a wrong address is not."""
+    server = urlsplit(os.environ["SMTP_URL"])
+    await aiosmtplib.send(confirmation(order, ctx.event.id), hostname=server.hostname, port=server.port, start_tls=False)
+    ctx.log.info("confirmation sent", order=order.order_id, to=order.email)
+    return EmailSent(order_id=order.order_id, to=order.email)
+
+
+def confirmation(order: OrderPlaced, event_id: str) -> EmailMessage:
+    """The e-mail. Its Message-ID is made from the event's id: if it is sent twice, the mail system can tell."""
+    message = EmailMessage()
+    message["From"] = "shop@storefront.example"
+    message["To"] = order.email
+    message["Subject"] = f"Your order {order.order_id}"
+    message["Message-ID"] = f"<{event_id}@storefront.example>"
+    message.set_content(f"Thank you! We have received your order {order.order_id} over {order.total:.2f}.")
+    return message

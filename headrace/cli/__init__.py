@@ -1,0 +1,79 @@
+"""The command line. One file per command; each is imported only when it is run, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from headrace import __version__
+
+# Name, and what `headrace --help` says of it. The module `headrace.cli.<name>` holds the command as `command`.
+_COMMANDS = {
+    "demo": "See it work: orders in, confirmation e-mails out, failures handled.",
+    "run": "Run all functions of a target.",
+    "emit": "Append events to a topic.",
+    "tail": "Read a topic.",
+    "functions": "List the functions of a target, their options and schemas.",
+    "invoke": "Run one function once, in its sandbox, without a broker.",
+    "lag": "How far each function is behind.",
+}
+
+
+class _Commands(click.Group):
+    # click calls these with its context, which none of them needs.
+    # ruff: noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"headrace.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="headrace")
+def _root() -> None:
+    """headrace leads event streams to small Python functions.
+
+    Start with: headrace demo
+    """
+
+
+def cli(arguments: list[str] | None = None) -> int:
+    """Run a command line; the exit code. Errors of the one tree are printed as one message, never as a traceback."""
+    try:
+        result: Any = _root.main(arguments, prog_name="headrace", standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `headrace tail … | head`: the reader has gone, and that is fine
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        if (message := _explained(error)) is None:
+            raise
+        click.echo(f"headrace: {message}", err=True)
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _explained(error: Exception) -> str | None:
+    from headrace.functions.errors import HeadraceError  # noqa: PLC0415  (only needed when something failed)
+
+    if isinstance(error, BaseExceptionGroup):
+        inner: Exception = error.exceptions[0]
+        return _explained(inner)
+    return str(error) if isinstance(error, HeadraceError) else None

@@ -1,0 +1,138 @@
+"""`headrace emit`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headrace.cli.options import (
+    NotJson,
+    broker_option,
+    event_options,
+    json_option,
+    parse_data,
+    parse_headers,
+    settings_from,
+)
+from headrace.cli.output import print_json, say
+
+if TYPE_CHECKING:
+    from headrace.connect import Item, Log, Position
+
+
+@click.command("emit")
+@click.argument("topic")
+@click.argument("data", required=False)
+@event_options
+@click.option("--id", "id_", metavar="ID", help="The event's id (default: a random one).")
+@click.option("--key-field", metavar="NAME", help="With '-': take the key from this field of each line.")
+@broker_option
+@json_option
+def command(topic: str, data: str | None, broker: str | None, as_json: bool, **event: Any) -> int:
+    """Append one event with DATA (JSON) to TOPIC, or with '-' one for each line of stdin."""
+    _check(data, event)
+    settings = settings_from(broker=broker)
+    headers = parse_headers(event["headers"])
+    if data == "-":
+        return asyncio.run(_emit_lines(settings.broker, topic, headers, event, as_json=as_json))
+    return asyncio.run(_emit_one(settings.broker, topic, data, headers, event, as_json=as_json))
+
+
+def _check(data: str | None, event: dict[str, Any]) -> None:
+    if event["key_field"] and (data != "-" or event["key"] or event["raw"]):
+        raise click.UsageError("--key-field goes with '-' and JSON lines, and not with --key")
+    if event["id_"] and data == "-":
+        raise click.UsageError("--id names one event; it does not go with '-'")
+
+
+async def _emit_one(
+    url: str, topic: str, data: str | None, headers: list[tuple[str, str]], event: dict[str, Any], *, as_json: bool
+) -> int:
+    from headrace.connect import connect  # noqa: PLC0415
+
+    payload = parse_data(data, raw=event["raw"], null=event["null"])
+    async with connect(url) as log:
+        position = await log.emit(
+            topic, payload, key=event["key"], type=event["type_"], headers=headers, id=event["id_"]
+        )
+        _tell_created(log)
+    _print(position, as_json=as_json)
+    return 0
+
+
+async def _emit_lines(
+    url: str, topic: str, headers: list[tuple[str, str]], event: dict[str, Any], *, as_json: bool
+) -> int:
+    from headrace.connect import connect  # noqa: PLC0415
+
+    count = number = 0
+    async with connect(url) as log:
+        async for lines in _stdin():
+            items, problem = _items(lines, number, headers, event)
+            number += len(lines)
+            for position in await log.emit_many(topic, items) if items else []:
+                count += 1
+                if as_json:
+                    _print(position, as_json=True)
+            if problem is not None:
+                say(f"headrace: {problem}; {count} event(s) appended before it")
+                return 1
+        _tell_created(log)
+    if not as_json:
+        say(f"{count} event(s) appended to {topic}")
+    return 0
+
+
+def _items(
+    lines: list[str], before: int, headers: list[tuple[str, str]], event: dict[str, Any]
+) -> tuple[list[Item], str | None]:
+    """The events of these lines, up to the first bad one and what is wrong with it."""
+    from headrace.connect import Item  # noqa: PLC0415
+
+    items: list[Item] = []
+    for number, line in enumerate(lines, start=before + 1):
+        if not line.strip():
+            continue
+        try:
+            payload = parse_data(line, raw=event["raw"], null=False)
+            key = _key_of(payload, event["key_field"]) if event["key_field"] else event["key"]
+        except NotJson as error:
+            return items, f"line {number}: {error.message}"
+        items.append(Item(payload, key=key, type=event["type_"], headers=headers))
+    return items, None
+
+
+def _key_of(payload: Any, field: str) -> str | None:
+    if not isinstance(payload, dict) or field not in payload:
+        raise NotJson(f"the data has no field {field!r}, which --key-field names")
+    key = payload[field]
+    return key if key is None or isinstance(key, str) else json.dumps(key)
+
+
+async def _stdin() -> AsyncIterator[list[str]]:
+    """Lines of stdin as they come: all that one read gives together, so that a slow writer does not wait."""
+    rest = b""
+    loop = asyncio.get_running_loop()
+    while data := await loop.run_in_executor(None, os.read, 0, 1 << 16):
+        *lines, rest = (rest + data).split(b"\n")
+        if lines:
+            yield [line.decode("utf-8", "surrogateescape") for line in lines]
+    if rest:
+        yield [rest.decode("utf-8", "surrogateescape")]
+
+
+def _tell_created(log: Log) -> None:
+    for topic in log.created:
+        say(f"created topic {topic}")
+
+
+def _print(position: Position, *, as_json: bool) -> None:
+    if as_json:
+        print_json(position._asdict())
+    else:
+        click.echo(f"{position.topic}/{position.partition}/{position.offset}  id {position.id}")

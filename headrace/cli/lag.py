@@ -1,0 +1,62 @@
+"""`headrace lag`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headrace.cli.options import app_option, broker_option, json_option, settings_from
+from headrace.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from headrace.runtime.settings import Settings
+
+_COLUMNS = ("function", "topic", "partition", "committed", "end", "lag")
+
+
+@click.command("lag")
+@broker_option
+@app_option
+@json_option
+def command(broker: str | None, app: str | None, as_json: bool) -> int:
+    """How many events each function of this app still has to handle, by partition."""
+    rows = asyncio.run(_lag(settings_from(broker=broker, app=app)))
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(_COLUMNS, ([row[column] for column in _COLUMNS] for row in rows))
+    else:
+        say("no function of this app has run on this log yet")
+    return 0
+
+
+async def _lag(settings: Settings) -> list[dict[str, Any]]:
+    from headrace.compose import open_store  # noqa: PLC0415
+    from headrace.runtime.settings import app_of  # noqa: PLC0415
+
+    prefix = f"{app_of(settings, Path.cwd())}."
+    async with open_store(settings, Path.cwd()) as store:
+        lags = await store.lag(prefix)
+    return [
+        {
+            "function": lag.group.removeprefix(prefix),
+            "topic": lag.partition[0],
+            "partition": lag.partition[1],
+            "committed": lag.committed,
+            "end": lag.end,
+            "lag": lag.end - lag.committed - _done_beyond(lag.committed, lag.progress),
+        }
+        for lag in sorted(lags)
+    ]
+
+
+def _done_beyond(watermark: int, progress: bytes) -> int:
+    from headrace.runtime.progress import BadProgress, Progress  # noqa: PLC0415
+
+    try:
+        return Progress.restore(watermark, progress).done_beyond
+    except BadProgress:
+        return 0

@@ -1,0 +1,85 @@
+"""Options that several commands share, and the settings they lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def target_argument(function: F) -> F:
+    """TARGET: a file, a folder or a dotted module."""
+    return click.argument("target", required=False)(function)
+
+
+def broker_option(function: F) -> F:
+    """--broker URL."""
+    return click.option("--broker", metavar="URL", help="sqlite:PATH (default: HEADRACE_BROKER, settings).")(function)
+
+
+def app_option(function: F) -> F:
+    """--app NAME."""
+    return click.option("--app", metavar="NAME", help="The app's name (default: settings, project, folder).")(function)
+
+
+def json_option(function: F) -> F:
+    """--json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(function)
+
+
+def event_options(function: F) -> F:
+    """What an event is made of: --key, --type, --header, --raw, --null."""
+    for option in (
+        click.option("--null", is_flag=True, help="No data: a tombstone."),
+        click.option("--raw", is_flag=True, help="DATA is text, not JSON."),
+        click.option("--header", "headers", multiple=True, metavar="K=V", help="A header; may be repeated."),
+        click.option("--type", "type_", metavar="T", help="The event's type, for example OrderPlaced."),
+        click.option("--key", metavar="K", help="The key; events of one key keep their order."),
+    ):
+        function = option(function)
+    return function
+
+
+def settings_from(**given: str | None) -> Any:
+    """The settings in force here, with what the command line gave."""
+    from headrace.runtime.settings import read_settings  # noqa: PLC0415  (pydantic: not for `--help`)
+
+    return read_settings(Path.cwd(), **given)
+
+
+def parse_headers(headers: tuple[str, ...]) -> list[tuple[str, str]]:
+    """`K=V` pairs in order."""
+    pairs = [header.partition("=") for header in headers]
+    if bad := next((name for name, sign, _ in pairs if not sign or not name), None):
+        raise click.BadParameter(f"{bad!r} is not K=V", param_hint="--header")
+    return [(name, value) for name, _, value in pairs]
+
+
+def parse_data(text: str | None, *, raw: bool, null: bool) -> Any:
+    """The data of one event: JSON, or text with `raw`, or None with `null`."""
+    import json  # noqa: PLC0415
+
+    if null:
+        if text is not None:
+            raise click.UsageError("--null has no DATA")
+        return None
+    if text is None:
+        raise click.UsageError("DATA is missing; give JSON, '-' for stdin, or --null for a tombstone")
+    if raw:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise NotJson(f"the data is not JSON: {error}; quote it, or use --raw for text") from error
+
+
+class NotJson(click.ClickException):
+    """Data that is not JSON; exit code 1."""
+
+    def show(self, file: Any = None) -> None:
+        """Print as every other failure is printed."""
+        click.echo(f"headrace: {self.message}", err=True, file=file)

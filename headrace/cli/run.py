@@ -1,0 +1,117 @@
+"""`headrace run`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headrace.cli.options import app_option, broker_option, json_option, settings_from, target_argument
+from headrace.cli.output import say
+
+if TYPE_CHECKING:
+    from headrace.runtime.engine import Engine
+    from headrace.runtime.settings import Settings
+
+
+@click.command("run")
+@target_argument
+@broker_option
+@app_option
+@click.option("--until-idle", is_flag=True, help="Stop with 0 when all is handled and nothing is pending.")
+@json_option
+def command(target: str | None, broker: str | None, app: str | None, until_idle: bool, as_json: bool) -> int:
+    """Run all functions of TARGET: a file, a folder or a module (default: functions.py or functions/ here).
+
+    SIGTERM and Ctrl-C let running events finish, then end; a second one ends now. With --json the log is JSON.
+    """
+    from headrace.cli.logs import configure_logs  # noqa: PLC0415
+
+    settings = settings_from(target=target, broker=broker, app=app)
+    configure_logs(as_json=as_json)
+    return asyncio.run(_run(settings, until_idle=until_idle))
+
+
+async def _run(settings: Settings, *, until_idle: bool) -> int:
+    from headrace.cli.logs import Journal  # noqa: PLC0415
+    from headrace.compose import engine_of, open_store, workshop  # noqa: PLC0415
+
+    folder = Path.cwd()
+    stops = Stops()
+    async with workshop(settings, folder) as shop, open_store(settings, folder) as store:
+        engine = engine_of(shop, store, [Journal()])
+        try:
+            await engine.open()
+            _greet(engine, settings)
+            await stops.first_or(engine.until_idle() if until_idle else None)
+            blocked = engine.blocked if until_idle and not stops.stopped else []
+        finally:
+            await stops.second_or(engine, settings.drain)
+    for problem in blocked:
+        say(f"headrace: not idle: {problem}")
+    return 1 if blocked else 0
+
+
+def _greet(engine: Engine, settings: Settings) -> None:
+    import structlog  # noqa: PLC0415
+
+    from headrace.sandbox.policy import isolation_level  # noqa: PLC0415
+
+    level = isolation_level()
+    log = structlog.get_logger("headrace")
+    log.info("started", broker=settings.broker, isolation=level.name, not_in_force=", ".join(level.missing) or None)
+    for subscription in engine.subscriptions:
+        spec = subscription.spec
+        log.info("serving", function=spec.name, topics=", ".join(spec.topics), emits=", ".join(spec.emits) or None)
+
+
+class Stops:
+    """SIGTERM and SIGINT: the first one drains, the second one ends now."""
+
+    def __init__(self) -> None:
+        self._first = asyncio.Event()
+        self._second = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal has come."""
+        return self._first.is_set()
+
+    async def first_or(self, work: object | None) -> None:
+        """Wait for the first signal, or for `work` (a coroutine) to end."""
+        tasks = [asyncio.ensure_future(self._first.wait())]
+        if work is not None:
+            tasks.append(asyncio.ensure_future(work))  # type: ignore[arg-type]
+        await _any(tasks)
+
+    async def second_or(self, engine: Engine, drain_s: float) -> None:
+        """Close the engine within its budget; a second signal cuts that short."""
+        closing = asyncio.ensure_future(engine.close(drain_s))
+        second = asyncio.ensure_future(self._second.wait())
+        await asyncio.wait([closing, second], return_when=asyncio.FIRST_COMPLETED)
+        second.cancel()
+        if not closing.done():
+            closing.cancel()
+            await asyncio.gather(closing, return_exceptions=True)
+            await engine.close(0)
+        else:
+            closing.result()
+
+    def _on_signal(self) -> None:
+        (self._second if self._first.is_set() else self._first).set()
+
+
+async def _any(tasks: list[asyncio.Future[object]]) -> None:
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,101 @@
+"""Composition: the only place that knows every room and puts them together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.functions.errors import SettingsError
+from headrace.runtime.clock import SystemClock
+from headrace.runtime.engine import Engine, Plan
+from headrace.runtime.hooks import hooks_of
+from headrace.runtime.ports import Store
+from headrace.runtime.settings import Settings, app_of
+from headrace.runtime.subscription import Subscription
+from headrace.sandbox.manifest import FunctionSpec, Manifest
+from headrace.sandbox.pool import Pool
+from headrace.sandbox.process import WorkerSpec, Zygote
+from headrace.sandbox.target import find_target
+from headrace.sandbox.wire import Target
+from headrace.triggers.url import open_broker
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """A started zygote and what it read from the target: enough to run functions, with or without a broker."""
+
+    zygote: Zygote
+    target: Target
+    manifest: Manifest
+    app: str
+
+
+@asynccontextmanager
+async def workshop(settings: Settings, folder: Path) -> AsyncIterator[Workshop]:
+    """Start a zygote and read the manifest. Raises `TargetError` or `DeclarationError` for the user to mend."""
+    target = find_target(settings.target, folder)
+    app = app_of(settings, folder)
+    zygote = Zygote()
+    await zygote.start()
+    try:
+        yield Workshop(zygote, target, await zygote.read_manifest(target, app), app)
+    finally:
+        await zygote.close()
+
+
+@asynccontextmanager
+async def open_store(settings: Settings, folder: Path) -> AsyncIterator[Store]:
+    """The broker of the settings, closed at the end."""
+    store = await open_broker(settings.broker, root=folder)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def worker_spec(shop: Workshop, function: FunctionSpec, cluster: str, partitions: dict[str, int]) -> WorkerSpec:
+    """How a worker of `function` is started. Raises `SettingsError` for a secret that is not there."""
+    return WorkerSpec(
+        target=shop.target,
+        function=function,
+        app=shop.app,
+        cluster=cluster,
+        environment=_environment(function),
+        partitions=partitions,
+    )
+
+
+def engine_of(shop: Workshop, store: Store, plugins: Sequence[object], *, watched: bool = False) -> Engine:
+    """An engine that serves all functions of the workshop on `store`, observed by `plugins`.
+
+    `watched`: they are told of every event, not only of those that did not simply succeed.
+    """
+    for function in shop.manifest.functions:
+        _environment(function)  # a missing secret is told before anything starts
+
+    def pool(function: FunctionSpec, partitions: dict[str, int], subscription: Subscription) -> Pool:
+        least, most = function.workers
+        return Pool(
+            shop.zygote,
+            worker_spec(shop, function, store.cluster, partitions),
+            subscription,
+            least=least,
+            most=most,
+            idle=function.idle,
+            on_ready=subscription.worker_ready,
+        )
+
+    return Engine(Plan(shop.app, shop.manifest, pool, watched), store, SystemClock(), hooks_of(*plugins))
+
+
+def _environment(function: FunctionSpec) -> dict[str, str]:
+    if missing := [name for name in function.grants.secrets if name not in os.environ]:
+        raise SettingsError(
+            f"{function.file}:{function.line}: {function.name} needs the secret {missing[0]!r}, which is not in the "
+            f"environment; set it: export {missing[0]}=…"
+        )
+    names = [*function.grants.secrets, *function.grants.env]
+    return {name: os.environ[name] for name in names if name in os.environ}

@@ -1,0 +1,143 @@
+"""The engine: all functions of a target, from start to the last settlement."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from headrace.functions.errors import DeclarationError
+from headrace.functions.names import dead_letter_topic_of, group_of
+from headrace.runtime.deadletter import Sender
+from headrace.runtime.hooks import Hooks
+from headrace.runtime.ports import Clock, Store, TopicInfo, TopicSpec
+from headrace.runtime.shard import Terms
+from headrace.runtime.state import State
+from headrace.runtime.subscription import Subscription
+from headrace.sandbox.manifest import FunctionSpec, Manifest
+from headrace.sandbox.pool import Pool
+
+BACKLOG_NOTICE = 1000
+
+log = structlog.get_logger("headrace")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be served: the app, its functions, and how a pool of workers is made for one of them.
+    `watched`: observers are told of every event, not only of those that did not simply succeed.
+
+    `pool` gets the function, the partition counts of the topics it may emit to, and the subscription to tell.
+    """
+
+    app: str
+    manifest: Manifest
+    pool: Callable[[FunctionSpec, dict[str, int], Subscription], Pool]
+    watched: bool = False
+
+
+class Engine:
+    """Serves all functions of a plan on one broker."""
+
+    def __init__(self, plan: Plan, store: Store, clock: Clock, hooks: Hooks) -> None:
+        self._plan = plan
+        self._store = store
+        self._clock = clock
+        self._hooks = hooks
+        self.subscriptions: list[Subscription] = []
+
+    async def open(self) -> None:
+        """See that all topics are there, then begin with every function."""
+        check_topics(self._plan)
+        await self._create_topics()
+        topics = await self._store.topics()
+        for spec in self._plan.manifest.functions:
+            subscription = Subscription(spec, self._terms_of(spec, topics), self._store, self._clock, self._hooks)
+            partitions = {topic: len(topics[topic].bounds) for topic in spec.emits}
+            subscription.pool = self._plan.pool(spec, partitions, subscription)
+            self.subscriptions.append(subscription)
+        await self._tell_of_backlogs(topics)
+        await asyncio.gather(*(subscription.open() for subscription in self.subscriptions))
+
+    async def until_idle(self) -> None:
+        """Wait until every event there is has ended and is settled, or a function cannot go on."""
+        while True:
+            before = self._activity()
+            topics = await self._store.topics()
+            if self.blocked or (self._caught_up(topics) and self._activity() == before):
+                return
+            await self._store.changed(0.05)
+
+    async def close(self, drain_s: float) -> None:
+        """Drain within `drain_s` seconds, then end everything; what did not end goes back uncharged."""
+        await asyncio.gather(*(subscription.drain(drain_s) for subscription in self.subscriptions))
+        await asyncio.gather(*(subscription.close(max(2.0, drain_s)) for subscription in self.subscriptions))
+
+    @property
+    def blocked(self) -> list[str]:
+        """Functions that cannot go on by themselves, each with its reason."""
+        return [
+            f"{subscription.spec.name}: {subscription.status.reason}"
+            for subscription in self.subscriptions
+            if subscription.status.state is State.PAUSED
+        ]
+
+    def _activity(self) -> int:
+        return sum(subscription.activity for subscription in self.subscriptions)
+
+    def _caught_up(self, topics: Mapping[str, TopicInfo]) -> bool:
+        return all(
+            subscription.quiet
+            and all(mark >= topics[topic].bounds[p].end for (topic, p), mark in subscription.watermarks.items())
+            for subscription in self.subscriptions
+        )
+
+    def _terms_of(self, spec: FunctionSpec, topics: Mapping[str, TopicInfo]) -> Terms:
+        group = group_of(self._plan.app, spec.name)
+        if (topic := dead_letter_topic(self._plan.app, spec)) is None:
+            return Terms.of(spec, group, None, watched=self._plan.watched)
+        sender = Sender(spec.name, topic, len(topics[topic].bounds), self._plan.manifest.code)
+        return Terms.of(spec, group, sender, watched=self._plan.watched)
+
+    async def _create_topics(self) -> None:
+        plan = self._plan
+        specs = [TopicSpec(topic) for spec in plan.manifest.functions for topic in (*spec.topics, *spec.emits)]
+        await self._store.ensure(specs)
+        topics = await self._store.topics()
+        letters = [
+            TopicSpec(topic, partitions=max(len(topics[source].bounds) for source in spec.topics))
+            for spec in plan.manifest.functions
+            if (topic := dead_letter_topic(plan.app, spec)) is not None
+        ]
+        await self._store.ensure(letters)
+
+    async def _tell_of_backlogs(self, topics: Mapping[str, TopicInfo]) -> None:
+        known = {(lag.group, lag.partition[0]) for lag in await self._store.lag(f"{self._plan.app}.")}
+        for spec in self._plan.manifest.functions:
+            group = group_of(self._plan.app, spec.name)
+            for topic in spec.topics:
+                events = sum(bounds.end - bounds.start for bounds in topics[topic].bounds)
+                if events > BACKLOG_NOTICE and (group, topic) not in known and spec.start is None:
+                    log.info("a new function starts at the beginning", function=spec.name, topic=topic, events=events)
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{s.spec.name} {s.status}" for s in self.subscriptions)
+        return f"<Engine of {self._plan.app}: {states or 'not started'}>"
+
+
+def dead_letter_topic(app: str, spec: FunctionSpec) -> str | None:
+    """Where a function's dead letters go; None if it discards them."""
+    return None if spec.discard is not None else spec.dead_letter or dead_letter_topic_of(app, spec.name)
+
+
+def check_topics(plan: Plan) -> None:
+    """Refuse a dead-letter topic that some function takes as ordinary input. Raises `DeclarationError`."""
+    inputs = {topic: spec for spec in plan.manifest.functions for topic in spec.topics}
+    for spec in plan.manifest.functions:
+        if (reader := inputs.get(dead_letter_topic(plan.app, spec) or "")) is not None:
+            raise DeclarationError(
+                f"{reader.file}:{reader.line}: {reader.name} subscribes to {dead_letter_topic(plan.app, spec)!r}, the "
+                f"dead-letter topic of {spec.name}: a redrive would reach it too. Give one of them another topic"
+            )

@@ -1,0 +1,145 @@
+"""Lanes: events of one key are handled one after another, other keys go on.
+
+One `Lanes` holds the events of one partition of one function that were delivered and have not ended. It is a plain
+state machine: no clock, no process, no broker. A lane's events start in offset order, each after the one before has
+ended:
+
+- *waiting*: nothing of the lane is in a worker; it stands in the ready queue if it is not held;
+- *flying*: some of its events are in one worker, in one chunk; its later events wait here;
+- *held*: its first event failed and waits for its next attempt; the lane waits with it.
+
+What comes back from a worker unstarted goes to the head of its lane again, in order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from headrace.runtime.ports import Record
+
+LaneKey = bytes | int | None
+"""A record's key; its offset, where each event is a lane of its own; None, where the partition is one lane."""
+
+
+class Lane:
+    """The events of one key, oldest first. `epoch` rises each time the lane is held (rule R1, `lane_epoch`)."""
+
+    __slots__ = ("epoch", "flying", "held", "key", "returned", "waiting")
+
+    def __init__(self, key: LaneKey) -> None:
+        self.key = key
+        self.waiting: deque[Record] = deque()
+        self.returned: list[Record] = []
+        self.flying = 0
+        self.held = False
+        self.epoch = 0
+
+    def __repr__(self) -> str:
+        state = "held" if self.held else "flying" if self.flying else "waiting"
+        return f"<Lane {self.key!r} {state}: {self.flying} flying, {len(self.waiting)} waiting>"
+
+
+class Lanes:
+    """The lanes of one partition of one function. `order` is "key", "partition" or "none"."""
+
+    def __init__(self, order: str) -> None:
+        self._order = order
+        self._lanes: dict[LaneKey, Lane] = {}
+        self._ready: deque[Lane] = deque()
+        self.events = 0
+        self.bytes = 0
+
+    def offer(self, records: Iterable[Record]) -> None:
+        """Take delivered records in, in offset order."""
+        lanes, ready = self._lanes, self._ready
+        for record in records:
+            key = self.key_of(record)
+            lane = lanes.get(key)
+            if lane is None:
+                lane = lanes[key] = Lane(key)
+                ready.append(lane)
+            lane.waiting.append(record)
+            self.events += 1
+            self.bytes += size_of(record)
+
+    def take(self, limit: int, max_bytes: int) -> list[tuple[Lane, Record]]:
+        """Events to run next, in order, at most `limit` and about `max_bytes`; their lanes are flying from now on."""
+        taken: list[tuple[Lane, Record]] = []
+        room = max_bytes
+        while self._ready and len(taken) < limit and room > 0:
+            lane = self._ready.popleft()
+            while lane.waiting and len(taken) < limit and room > 0:
+                record = lane.waiting.popleft()
+                room -= size_of(record)
+                lane.flying += 1
+                taken.append((lane, record))
+        return taken
+
+    def end(self, lane: Lane, record: Record) -> None:
+        """A flying event has ended for good: done, skipped, or set aside."""
+        self.events -= 1
+        self.bytes -= size_of(record)
+        self._landed(lane)
+
+    def give_back(self, lane: Lane, record: Record) -> None:
+        """A flying event was not run; it is the lane's next again."""
+        lane.returned.append(record)
+        self._landed(lane)
+
+    def hold(self, lane: Lane, record: Record) -> None:
+        """A flying event failed and will be tried again: its lane waits until `release`."""
+        lane.held = True
+        lane.epoch += 1
+        self.give_back(lane, record)
+
+    def hold_waiting(self, key: LaneKey) -> Lane:
+        """Hold a lane whose first event waits for an attempt of an earlier life; it must not be flying."""
+        lane = self._lanes[key]
+        if not lane.held:
+            lane.held = True
+            self._ready.remove(lane)
+        return lane
+
+    def release(self, lane: Lane) -> None:
+        """The held event's time has come."""
+        lane.held = False
+        if not lane.flying:
+            self._settle(lane)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `take` would give anything."""
+        return bool(self._ready)
+
+    def key_of(self, record: Record) -> LaneKey:
+        """The lane of a record. A null key is a lane of its own, except where the partition is one lane."""
+        if self._order == "partition":
+            return None
+        if self._order == "none" or record.key is None:
+            return record.offset
+        return record.key
+
+    def _landed(self, lane: Lane) -> None:
+        lane.flying -= 1
+        if lane.flying == 0:
+            self._settle(lane)
+
+    def _settle(self, lane: Lane) -> None:
+        if lane.returned:
+            lane.waiting.extendleft(reversed(lane.returned))
+            lane.returned.clear()
+        if not lane.waiting:
+            del self._lanes[lane.key]
+        elif not lane.held:
+            self._ready.append(lane)
+
+    def __repr__(self) -> str:
+        held = sum(lane.held for lane in self._lanes.values())
+        flying = sum(lane.flying for lane in self._lanes.values())
+        return f"<Lanes: {self.events} events in {len(self._lanes)} lanes, {flying} flying, {held} lanes held>"
+
+
+def size_of(record: Record) -> int:
+    """About the memory a record takes, in bytes."""
+    return len(record.value or b"") + len(record.headers) + 64

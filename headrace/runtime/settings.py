@@ -1,0 +1,97 @@
+"""Settings: from the command line, the environment, `headrace.toml`, and `[tool.headrace]` in `pyproject.toml`.
+
+In this order, the first that says something wins. An unknown key is an error that names the file.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Gt
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    PyprojectTomlConfigSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from headrace.functions.errors import SettingsError
+from headrace.functions.payload import explain
+
+DEFAULT_BROKER = "sqlite:.headrace/log.db"
+
+
+class Settings(BaseSettings):
+    """What an operator may set. `HEADRACE_APP`, `HEADRACE_BROKER`, … in the environment.
+
+    `app` is the first part of consumer groups and of derived topics. `drain` is the seconds that running events get
+    to finish on SIGTERM.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEADRACE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        toml_file="headrace.toml",
+        pyproject_toml_table_header=("tool", "headrace"),
+    )
+
+    app: str | None = None
+    broker: str = DEFAULT_BROKER
+    target: str | None = None
+    drain: Annotated[float, Gt(0)] = 25.0
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order of the sources; `.env` files are not read."""
+        _ = dotenv_settings, file_secret_settings
+        files = (TomlConfigSettingsSource(settings_cls), PyprojectTomlConfigSettingsSource(settings_cls))
+        return (init_settings, env_settings, *files)
+
+
+def read_settings(folder: Path, **given: Any) -> Settings:
+    """The settings in force in `folder` (the current one), with what the command line gave (None: not given).
+
+    Raises `SettingsError` for unknown keys and malformed values or files.
+    """
+    try:
+        settings = Settings(**{key: value for key, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError(
+            f"settings (command line, HEADRACE_* variables, headrace.toml, [tool.headrace]): {explain(error)}"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"headrace.toml or pyproject.toml in {folder} is not valid TOML: {error}") from error
+    if settings.app is not None and not _APP.fullmatch(settings.app):
+        raise SettingsError(f"app={settings.app!r}: an app's name is 1 to 60 letters, digits, '_' or '-'")
+    return settings
+
+
+def app_of(settings: Settings, folder: Path) -> str:
+    """The app's name: as set, else the project's name, else the folder's."""
+    name = settings.app or _project_name(folder) or folder.resolve().name
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:60] or "app"
+
+
+_APP = re.compile(r"[A-Za-z0-9_-]{1,60}")
+
+
+def _project_name(folder: Path) -> str | None:
+    try:
+        document = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    name = document.get("project", {}).get("name")
+    return name if isinstance(name, str) else None

@@ -1,0 +1,148 @@
+"""A shard from delivery to settlement."""
+
+from __future__ import annotations
+
+from headrace.runtime.deadletter import Sender
+from headrace.runtime.ports import Assigned, Bounds, Fetched, Record
+from headrace.runtime.progress import Progress
+from headrace.runtime.shard import Shard, Terms
+from headrace.sandbox.manifest import RetryPolicy
+from headrace.sandbox.outcome import Crashed, Done, Emitted, Failed, Failure, NotRun, Outcome
+
+PARTITION = ("orders", 0)
+POLICY = RetryPolicy(attempts=3, delay=1.0, factor=2.0, max_delay=60.0, jitter="none", max_age=None)
+SENDER = Sender("f", "app.f.dlt", 1, "code")
+FAILURE = Failure("ValueError", "no")
+
+
+def shard_at(watermark: int = 0, progress: bytes = b"", *, sender: Sender | None = SENDER) -> Shard:
+    assigned = Assigned(PARTITION, 1, watermark, progress, Bounds(0, 0))
+    return Shard(assigned, Progress.restore(watermark, progress), Terms("app.f", "key", POLICY, sender))
+
+
+def offer(shard: Shard, *keys: bytes | None, now_ms: int = 0) -> None:
+    at = shard.progress.position
+    records = [Record(at + i, 0, key, b"{}", b"") for i, key in enumerate(keys)]
+    shard.offer(Fetched(PARTITION, records, at + len(keys)), now_ms)
+
+
+def report(shard: Shard, chunk: int, *outcomes: Outcome | None, now_ms: int = 0) -> None:
+    shard.report(chunk, outcomes, now_ms=now_ms, draw=lambda: 0.5)
+
+
+def offsets(shard: Shard, number: int, limit: int = 100) -> list[int]:
+    chunk = shard.take(number, limit, 1 << 20)
+    return [task.offset for task in chunk.tasks] if chunk else []
+
+
+def emitted(value: bytes) -> Done:
+    return Done([Emitted("out", 0, 0, None, value, b"", "id")])
+
+
+def test_a_settlement_carries_the_emits_and_the_progress_of_the_same_outcomes() -> None:
+    shard = shard_at()
+    offer(shard, b"a", b"b", b"c")
+    offsets(shard, 1)
+    report(shard, 1, emitted(b"0"), emitted(b"1"))
+    settlement = shard.settlement()
+    assert settlement is not None
+    assert settlement.watermark == 2
+    assert [append.value for append in settlement.appends] == [b"0", b"1"]
+
+
+def test_one_settlement_is_under_way_at_a_time_and_the_next_takes_all_since() -> None:
+    shard = shard_at()
+    offer(shard, b"a", b"b", b"c")
+    offsets(shard, 1)
+    report(shard, 1, None)
+    assert shard.settlement() is not None
+    report(shard, 1, None)
+    report(shard, 1, None)
+    assert shard.settlement() is None
+    shard.settled()
+    following = shard.settlement()
+    assert following is not None
+    assert following.watermark == 3
+
+
+def test_a_failed_event_is_not_handed_out_before_its_charge_is_durable_and_its_time_has_come() -> None:
+    shard = shard_at()
+    offer(shard, b"a")
+    offsets(shard, 1)
+    report(shard, 1, Failed(FAILURE), now_ms=0)
+    assert shard.wake(5000) is None
+    assert not shard.ready, "due, but not durable"
+    settlement = shard.settlement()
+    assert settlement is not None
+    assert Progress.restore(settlement.watermark, settlement.progress).failures(0) == 1
+    shard.settled()
+    assert shard.wake(999) == 1000
+    assert not shard.ready, "durable, but not due"
+    assert shard.wake(1000) is None
+    chunk = shard.take(2, 1, 1 << 20)
+    assert chunk is not None
+    assert (chunk.tasks[0].offset, chunk.tasks[0].attempt, chunk.tasks[0].epoch) == (0, 2, 1)
+
+
+def test_other_keys_go_on_while_one_waits_and_its_later_events_wait_with_it() -> None:
+    shard = shard_at()
+    offer(shard, b"a", b"b", b"a")
+    assert offsets(shard, 1) == [0, 2, 1]
+    report(shard, 1, Failed(FAILURE), NotRun(), None)
+    offer(shard, b"a", b"c")
+    assert offsets(shard, 2) == [4]
+
+
+def test_exhausted_and_rejected_events_are_dead_lettered_in_the_settlement_that_passes_them() -> None:
+    shard = shard_at()
+    offer(shard, b"a")
+    offsets(shard, 1)
+    report(shard, 1, Failed(FAILURE, rule=None))
+    settlement = shard.settlement()
+    assert settlement is not None
+    assert (settlement.watermark, [append.topic for append in settlement.appends]) == (1, ["app.f.dlt"])
+
+
+def test_a_discarding_function_passes_them_without_a_record() -> None:
+    shard = shard_at(sender=None)
+    offer(shard, b"a")
+    offsets(shard, 1)
+    report(shard, 1, Failed(FAILURE, rule=None))
+    settlement = shard.settlement()
+    assert settlement is not None
+    assert (settlement.watermark, settlement.appends) == (1, [])
+
+
+def test_when_a_worker_dies_the_guilty_event_pays_and_the_rest_goes_back_in_order() -> None:
+    shard = shard_at()
+    offer(shard, b"a", b"b", b"c", b"d")
+    offsets(shard, 1)
+    report(shard, 1, None)
+    shard.lost(1, {1: Crashed(FAILURE)}, now_ms=0, draw=lambda: 0.5)
+    assert offsets(shard, 2) == [2, 3]
+    assert shard.progress.failures(1) == 1
+    assert shard.progress.failures(2) == 0
+
+
+def test_attempts_survive_a_restart_and_so_does_the_wait() -> None:
+    first = shard_at()
+    offer(first, b"a", b"b")
+    offsets(first, 1)
+    report(first, 1, Failed(FAILURE), None, now_ms=0)
+    settlement = first.settlement()
+    assert settlement is not None
+
+    second = shard_at(settlement.watermark, settlement.progress)
+    offer(second, b"a", b"b", now_ms=500)
+    assert not second.ready, "0 waits until 1000 ms, 1 is done"
+    second.wake(1000)
+    chunk = second.take(1, 10, 1 << 20)
+    assert chunk is not None
+    assert [(task.offset, task.attempt) for task in chunk.tasks] == [(0, 2)]
+
+
+def test_a_new_group_settles_where_it_starts_before_anything_else() -> None:
+    shard = Shard(Assigned(PARTITION, 1, None, b"", Bounds(3, 9)), Progress(9), Terms("app.f", "key", POLICY, SENDER))
+    settlement = shard.settlement()
+    assert settlement is not None
+    assert settlement.watermark == 9
