@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import aiosmtplib
 from pydantic import BaseModel, Field
 
-from headrace import Context, Retry, Sandbox, function
+from headrace import Context, Reject, Retry, Sandbox, function
 
 
 class OrderPlaced(BaseModel):
@@ -40,7 +40,13 @@ class EmailSent(BaseModel):
 async def confirm_order(order: OrderPlaced, ctx: Context) -> EmailSent:
     """Send the confirmation e-mail. A mail server that is busy is tried again; a wrong address is not."""
     server = urlsplit(os.environ["SMTP_URL"])
-    await aiosmtplib.send(confirmation(order, ctx.event.id), hostname=server.hostname, port=server.port, start_tls=False)
+    message = confirmation(order, ctx.event.id)
+    try:
+        await aiosmtplib.send(message, hostname=server.hostname, port=server.port, start_tls=False)
+    except aiosmtplib.SMTPException as error:
+        if refused_for_good(error):
+            raise Reject(f"the mail server refuses it for good: {error}") from error
+        raise
     ctx.log.info("confirmation sent", order=order.order_id, to=order.email)
     return EmailSent(order_id=order.order_id, to=order.email)
 
@@ -54,3 +60,9 @@ def confirmation(order: OrderPlaced, event_id: str) -> EmailMessage:
     message["Message-ID"] = f"<{event_id}@storefront.example>"
     message.set_content(f"Thank you! We have received your order {order.order_id} over {order.total:.2f}.")
     return message
+
+
+def refused_for_good(error: aiosmtplib.SMTPException) -> bool:
+    """Whether the server answered with a permanent code (5xx, RFC 5321 section 4.2.1)."""
+    answers = error.recipients if isinstance(error, aiosmtplib.SMTPRecipientsRefused) else [error]
+    return all(getattr(answer, "code", 0) >= 500 for answer in answers)

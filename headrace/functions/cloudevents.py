@@ -8,11 +8,10 @@ foreign headers need not be text.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Header = tuple[str, bytes]
@@ -22,6 +21,11 @@ UNTYPED = "headrace.untyped"
 
 STRUCTURED = b"application/cloudevents+json"
 _VERSION: Header = ("ce_specversion", b"1.0")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+_FIRST_MS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MS
+_LAST_MS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MS
 
 
 class Malformed(ValueError):
@@ -71,7 +75,10 @@ class Envelope:
         return int(text) if text.isdigit() and len(text) < 10 else 0
 
     def time(self, timestamp_ms: int) -> datetime:
-        """When it happened: the event's own time, else the record's (`timestamp_ms`, milliseconds since 1970)."""
+        """When it happened: the event's own time, else the record's (`timestamp_ms`, milliseconds since 1970).
+
+        A record's time beyond what `datetime` can hold (a producer that counts microseconds) is cut to its end.
+        """
         if text := self._text("ce_time"):
             try:
                 moment = datetime.fromisoformat(text)
@@ -79,7 +86,7 @@ class Envelope:
                 pass  # a foreign clock's spelling is no reason to refuse the event
             else:
                 return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+        return _EPOCH + timedelta(milliseconds=max(_FIRST_MS, min(timestamp_ms, _LAST_MS)))
 
     def _text(self, name: str) -> str | None:
         value = self.attributes.get(name)
@@ -89,7 +96,7 @@ class Envelope:
 def read(headers: Iterable[Header], data: bytes | None, *, place: str, cluster: str) -> Envelope:
     """The envelope of a record. Raises `Malformed` for a structured-mode record that is not one."""
     attributes = dict(headers)
-    if attributes.get("content-type", b"").startswith(STRUCTURED) and data is not None:
+    if attributes.get("content-type", b"").lower().startswith(STRUCTURED) and data is not None:
         attributes, data = _structured(attributes, data)
     return Envelope(attributes, data, place, cluster)
 
@@ -102,43 +109,55 @@ def write(
     content_type: str | None,
     time: datetime | None = None,
 ) -> list[Header]:
-    """The headers of an event in binary mode."""
+    """The headers of an event in binary mode. A `time` without a zone is UTC, as it is when read."""
+    moment = time or datetime.now(UTC)
     headers = [
         _VERSION,
         ("ce_id", id.encode("utf-8", "surrogateescape")),
-        ("ce_source", source.encode()),
-        ("ce_type", (type or UNTYPED).encode()),
-        ("ce_time", (time or datetime.now(UTC)).isoformat().encode()),
+        ("ce_source", source.encode("utf-8", "surrogateescape")),
+        ("ce_type", (type or UNTYPED).encode("utf-8", "surrogateescape")),
+        ("ce_time", (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat().encode()),
     ]
     if content_type is not None:
         headers.append(("content-type", content_type.encode()))
     return headers
 
 
-def _structured(attributes: dict[str, bytes], data: bytes) -> tuple[dict[str, bytes], bytes | None]:
+def _structured(headers: dict[str, bytes], value: bytes) -> tuple[dict[str, bytes], bytes | None]:
     try:
-        document = json.loads(data)
-    except ValueError as error:
-        raise Malformed(f"content-type is {STRUCTURED.decode()}, but the value is not JSON: {error}") from error
-    if not isinstance(document, dict) or "specversion" not in document:
-        raise Malformed(f"content-type is {STRUCTURED.decode()}, but the value is no CloudEvents JSON object")
-    payload = _payload(document)
+        document = json.loads(value)
+        if isinstance(document, dict) and "specversion" in document:
+            return _attributes(headers, document), _payload(document)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"content-type is {STRUCTURED.decode()}, but the value cannot be read: {error}") from error
+    raise Malformed(f"content-type is {STRUCTURED.decode()}, but the value is no CloudEvents JSON object")
+
+
+def _attributes(headers: dict[str, bytes], document: dict[str, Any]) -> dict[str, bytes]:
+    attributes = dict(headers)
     for name, value in document.items():
         if name not in {"data", "data_base64"} and value is not None:
-            attributes[f"ce_{name}"] = (value if isinstance(value, str) else json.dumps(value)).encode()
-    attributes["content-type"] = str(document.get("datacontenttype", "application/json")).encode()
-    return attributes, payload
+            attributes[f"ce_{name}"] = _utf8(value if isinstance(value, str) else json.dumps(value))
+    attributes["content-type"] = _utf8(_content_type(document))
+    return attributes
 
 
 def _payload(document: dict[str, Any]) -> bytes | None:
-    if "data_base64" in document:
+    if (encoded := document.get("data_base64")) is not None:
         try:
-            return base64.b64decode(document["data_base64"], validate=True)
-        except (binascii.Error, TypeError, ValueError) as error:
-            raise Malformed(f"data_base64 is not base64: {error}") from error
-    if document.get("data") is None:
+            return base64.b64decode(encoded, validate=True)
+        except TypeError as error:
+            raise ValueError(f"data_base64 is a JSON {type(encoded).__name__}, not text") from error
+    if (data := document.get("data")) is None:
         return None
-    data, kind = document["data"], str(document.get("datacontenttype", "application/json"))
-    if isinstance(data, str) and "json" not in kind:
-        return data.encode()
+    if isinstance(data, str) and "json" not in _content_type(document):
+        return _utf8(data)
     return json.dumps(data, separators=(",", ":")).encode()
+
+
+def _content_type(document: dict[str, Any]) -> str:
+    return str(document.get("datacontenttype") or "application/json")
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # JSON can spell half a pair; refusing it is the reader's business

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -17,6 +17,9 @@ MAX_HEADER_BYTES = 64 << 10
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
+
+# A second one of these would be read in place of ours, and the derived ids would mean nothing.
+_IDENTITY = {"ce_specversion", "ce_id", "ce_source", "ce_type"}
 
 HeadersIn = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]]
 
@@ -59,8 +62,19 @@ def encode_key(key: str | bytes | None) -> bytes | None:
     if key is None or isinstance(key, bytes):
         return key
     if isinstance(key, str):
-        return key.encode("utf-8", "surrogateescape")
+        return encode_text("key", key)
     raise EmitRefused(f"key={key!r} is {_name(key)}: a key is text, bytes or None; convert it, for example with str()")
+
+
+def encode_text(what: str, text: str) -> bytes:
+    """`text` as UTF-8, with surrogate escapes turned back into the bytes they stand for.
+
+    Raises `EmitRefused`, in which `what` names it.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise EmitRefused(f"{what} is not text that UTF-8 can write: {error}. Emit it as bytes") from error
 
 
 def encode_headers(headers: HeadersIn | None) -> list[tuple[str, bytes]]:
@@ -69,7 +83,7 @@ def encode_headers(headers: HeadersIn | None) -> list[tuple[str, bytes]]:
         return []
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     encoded = [(_header_name(name), _header_value(name, value)) for name, value in pairs]
-    size = sum(len(name) + len(value) for name, value in encoded)
+    size = sum(len(name.encode()) + len(value) for name, value in encoded)
     if len(encoded) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         raise EmitRefused(
             f"{len(encoded):,} headers of {size:,} bytes; an event may have {MAX_HEADERS:,} of {MAX_HEADER_BYTES:,} "
@@ -80,25 +94,33 @@ def encode_headers(headers: HeadersIn | None) -> list[tuple[str, bytes]]:
 
 def _encode(data: object) -> Encoded:
     if isinstance(data, BaseModel):
-        return Encoded(data.model_dump_json(by_alias=True).encode(), type_name(type(data)), JSON)
+        return Encoded(_json(data, _model_json), type_name(type(data)), JSON)
     if data is None:
         return Encoded(None, None, None)
     if isinstance(data, bytes):
         return Encoded(data, None, "application/octet-stream")
     if isinstance(data, str):
-        return Encoded(data.encode("utf-8", "surrogateescape"), None, TEXT)
+        return Encoded(encode_text("the data", data), None, TEXT)
     if is_struct(type(data)):
-        return Encoded(importlib.import_module("msgspec").json.encode(data), type_name(type(data)), JSON)
-    return Encoded(_json(data), None, JSON)
+        return Encoded(_json(data, importlib.import_module("msgspec").json.encode), type_name(type(data)), JSON)
+    return Encoded(_json(data, _plain_json), None, JSON)
 
 
-def _json(data: Any) -> bytes:
+def _model_json(model: BaseModel) -> bytes:
+    return model.model_dump_json(by_alias=True).encode()
+
+
+def _plain_json(data: Any) -> bytes:
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _json(data: Any, write: Callable[[Any], bytes]) -> bytes:
     try:
-        return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
+        return write(data)
+    except (TypeError, ValueError, RecursionError) as error:  # pydantic's and msgspec's own are ValueErrors
         raise EmitRefused(
             f"{_name(data)} cannot be written as JSON: {error}. "
-            "Emit a pydantic model, a dict of plain values, str or bytes"
+            "Emit a pydantic model, a msgspec.Struct, a dict of plain values, str or bytes"
         ) from error
 
 
@@ -107,6 +129,11 @@ def _header_name(name: object) -> str:
         raise EmitRefused(f"header name {name!r} is not text")
     if name.startswith("headrace-"):
         raise EmitRefused(f"header {name!r}: names that begin with 'headrace-' are written by headrace itself")
+    if name in _IDENTITY:
+        raise EmitRefused(
+            f"header {name!r} is the event's identity, written by headrace itself; for its type use type="
+        )
+    encode_text(f"header name {name!r}", name)
     return name
 
 
@@ -114,7 +141,7 @@ def _header_value(name: str, value: object) -> bytes:
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape")
+        return encode_text(f"header {name!r}", value)
     raise EmitRefused(f"header {name!r} is {_name(value)}: a header value is text or bytes")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic
+
+from typing_extensions import TypeVar
 
 from headrace.functions.codec import HeadersIn
 from headrace.functions.emits import INHERIT, Emit, Inherit, Outbox
@@ -13,14 +15,15 @@ from headrace.functions.event import Event
 if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger
 
-T = TypeVar("T")
+T = TypeVar("T", default=None)
 
 
 class Context(Generic[T]):
     """One invocation: the event, which attempt this is, how long it may take, and what it emits.
 
     `attempt` is 1 for the first try and counts charged failures only. `deadline` is on the clock of
-    `time.monotonic()`. `state` is what the declaration's `setup=` yielded, None without one. `Context[T]` types it.
+    `time.monotonic()`. `state` is what the declaration's `setup=` yielded, None without one. `Context[T]` types it;
+    a plain `Context` is `Context[None]`.
     """
 
     __slots__ = ("_event", "_log", "_make_event", "_make_log", "_outbox", "attempt", "deadline", "state")

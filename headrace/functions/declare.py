@@ -6,7 +6,6 @@ the loader finds declarations by looking through a module's names.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,13 @@ from functools import cache
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from annotated_types import Ge, Gt, Le
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import AwareDatetime, ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict, Unpack
 
 from headrace.functions.errors import DeclarationError
-from headrace.functions.names import FUNCTION_RULE, TOPIC_RULE, is_function, is_topic
+from headrace.functions.event import Event
 from headrace.functions.options import Batch, Breaker, Discard, Sandbox
-from headrace.functions.payload import explain
+from headrace.functions.problems import handler_problem, malformed, option_problem, topics_problem, unknown_option
 from headrace.functions.retry import Retry
 
 P = ParamSpec("P")
@@ -32,10 +31,11 @@ ATTRIBUTE = "__headrace__"
 Emits = str | Mapping[str, type | Sequence[type]]
 Order = Literal["key", "partition", "none"]
 Guarantee = Literal["at-least-once", "effectively-once"]
+Where = Callable[[Any, Event], bool]
 Seconds = Annotated[float, Gt(0)]
 
 
-@with_config(ConfigDict(extra="forbid", arbitrary_types_allowed=True))
+@with_config(ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False))
 class Options(TypedDict, total=False):
     """The options of `@function`. See the reference for each; defaults are those of `Declaration`."""
 
@@ -48,7 +48,7 @@ class Options(TypedDict, total=False):
     workers: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(0)], Annotated[int, Ge(1)]]
     idle: Seconds
     batch: Batch
-    where: Callable[..., bool]
+    where: Where
     unmatched: Literal["skip", "reject"]
     guarantee: Guarantee
     dead_letter: str | Discard
@@ -58,18 +58,7 @@ class Options(TypedDict, total=False):
     setup: Callable[..., Any]
     breaker: Breaker | None
     sandbox: Sandbox
-    start: Literal["earliest", "latest"] | datetime
-
-
-# Declared and typed already, honoured later; until then a declaration that relies on one is refused, never ignored.
-_NOT_BUILT: dict[str, Callable[[Any], bool]] = {
-    "batch": lambda _: True,
-    "rate": lambda _: True,
-    "setup": lambda _: True,
-    "breaker": lambda value: value is not None,
-    "on_exhausted": lambda value: value != "dead-letter",
-    "concurrency": lambda value: value > 1,
-}
+    start: Literal["earliest", "latest"] | AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +79,7 @@ class Declaration:
     workers: tuple[int, int] = (0, 1)
     idle: float = 60.0
     batch: Batch | None = None
-    where: Callable[..., bool] | None = None
+    where: Where | None = None
     unmatched: Literal["skip", "reject"] = "skip"
     guarantee: Guarantee = "at-least-once"
     dead_letter: str | Discard | None = None
@@ -136,16 +125,20 @@ def declaration_of(candidate: object) -> Declaration | None:
 
 def _declare(handler: Callable[..., Any], topics: tuple[str, ...], options: dict[str, Any]) -> Declaration:
     place = _place(handler)
-    if problem := _topics_problem(topics) or _unknown(options):
+    if (
+        problem := handler_problem(handler)
+        or topics_problem(topics)
+        or unknown_option(options, Options.__annotations__)
+    ):
         raise DeclarationError(f"{place}: {problem}")
     try:
         checked = _validator().validate_python(options)
     except ValidationError as error:
-        raise DeclarationError(f"{place}: {explain(error)}") from None
+        raise DeclarationError(f"{place}: {malformed(error, options)}") from None
     if isinstance(workers := checked.get("workers"), int):
         checked["workers"] = (workers, workers)
     checked.setdefault("name", handler.__name__)
-    if problem := _problem(handler, checked):
+    if problem := option_problem(handler, topics, checked):
         raise DeclarationError(f"{place}: {problem}")
     file, _, line = place.rpartition(":")
     return Declaration(
@@ -156,67 +149,6 @@ def _declare(handler: Callable[..., Any], topics: tuple[str, ...], options: dict
 @cache
 def _validator() -> TypeAdapter[Any]:
     return TypeAdapter(Options)
-
-
-def _topics_problem(topics: tuple[object, ...]) -> str | None:
-    if not topics:
-        return '@function needs at least one topic: @function("orders")'
-    for topic in topics:
-        if not isinstance(topic, str) or not is_topic(topic):
-            return f"topic {topic!r}: a topic name is {TOPIC_RULE}"
-    if len(set(topics)) != len(topics):
-        return f"topics {topics!r}: a topic is named twice"
-    return None
-
-
-def _unknown(options: dict[str, Any]) -> str | None:
-    known = Options.__annotations__
-    for option in options:
-        if option not in known:
-            near = difflib.get_close_matches(option, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"
-            return f"unknown option {option!r}; {hint}"
-    return None
-
-
-def _problem(handler: Callable[..., Any], options: dict[str, Any]) -> str | None:
-    for check in (_name_problem, _emits_problem, _dead_letter_problem, _workers_problem):
-        if problem := check(options):
-            return problem
-    if options.get("concurrency", 1) > 1 and not inspect.iscoroutinefunction(handler):
-        return (
-            f"concurrency={options['concurrency']} needs 'async def {handler.__name__}': a sync handler runs one event "
-            "at a time per worker; use workers= for more"
-        )
-    for option, relies_on in _NOT_BUILT.items():
-        if option in options and relies_on(options[option]):
-            return f"{option}={options[option]!r} is not built yet in this version; remove it"
-    return None
-
-
-def _name_problem(options: dict[str, Any]) -> str | None:
-    name = options["name"]
-    return None if is_function(name) else f"name={name!r}: a function's name is {FUNCTION_RULE}"
-
-
-def _emits_problem(options: dict[str, Any]) -> str | None:
-    emits = options.get("emits") or ()
-    for topic in [emits] if isinstance(emits, str) else emits:
-        if not is_topic(topic):
-            return f"emits topic {topic!r}: a topic name is {TOPIC_RULE}"
-    return None
-
-
-def _dead_letter_problem(options: dict[str, Any]) -> str | None:
-    topic = options.get("dead_letter")
-    if isinstance(topic, str) and not is_topic(topic):
-        return f"dead_letter={topic!r}: a topic name is {TOPIC_RULE}"
-    return None
-
-
-def _workers_problem(options: dict[str, Any]) -> str | None:
-    low, high = options.get("workers", (0, 1))
-    return None if low <= high else f"workers=({low}, {high}): the first number is the least, the second the most"
 
 
 def _place(handler: Any) -> str:

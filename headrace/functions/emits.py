@@ -115,23 +115,14 @@ class Outbox:
                 f"topic {topic!r} is not declared; {self.function} may emit to: {declared}. Add it to emits="
             )
         encoded = encode(data)
-        id_ = self._id(topic)
-        own = cloudevents.write(
-            id=id_,
-            source=f"/{self.app}/{self.function}",
-            type=type or encoded.type,
-            content_type=encoded.content_type,
+        key_bytes = self.cause.key if key is INHERIT else encode_key(key)
+        own_headers = encode_headers(headers)
+        id_ = self._id(topic)  # last of what may fail: a refused emit that the handler survives takes no number
+        type_ = type or encoded.type
+        identity = cloudevents.write(
+            id=id_, source=f"/{self.app}/{self.function}", type=type_, content_type=encoded.content_type
         )
-        self.emits.append(
-            Emit(
-                topic=topic,
-                key=self.cause.key if key is INHERIT else encode_key(key),
-                value=encoded.value,
-                headers=own + self._lineage() + encode_headers(headers),
-                id=id_,
-                type=type or encoded.type,
-            )
-        )
+        self.emits.append(Emit(topic, key_bytes, encoded.value, identity + self._lineage() + own_headers, id_, type_))
 
     def returned(self, value: Any) -> None:
         """Emit what the handler returned: nothing, a model, or a list of them, each routed by its type."""

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, MinLen
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
+from pydantic import AfterValidator
 
-_STRICT = ConfigDict(extra="forbid")
+from headrace.functions.value import value
+
+_PORT = re.compile(r"tcp:([1-9][0-9]{0,4})")
 
 
-@dataclass(frozen=True, config=_STRICT)
+def _port(rule: str) -> str:
+    if (match := _PORT.fullmatch(rule)) is None or int(match[1]) > 65535:
+        raise ValueError(f'{rule!r} is no port; write "tcp:" and a number from 1 to 65535, for example "tcp:587"')
+    return rule
+
+
+def _variable(name: str) -> str:
+    if not name or "=" in name or "\0" in name:
+        raise ValueError(f"{name!r} cannot be the name of an environment variable")
+    return name
+
+
+Port = Annotated[str, AfterValidator(_port)]
+Variable = Annotated[str, AfterValidator(_variable)]
+
+
+@value
 class Batch:
     """Hand a `list[Model]` handler up to `size` events of one partition, waiting up to `wait` seconds to fill it."""
 
@@ -21,7 +39,7 @@ class Batch:
     wait: Annotated[float, Ge(0)] = 0.5
 
 
-@dataclass(frozen=True, config=_STRICT)
+@value
 class Breaker:
     """Stop handing out events after `failures` failed attempts in a row over at least `lanes` lanes."""
 
@@ -29,14 +47,14 @@ class Breaker:
     lanes: Annotated[int, Ge(1)] = 3
 
 
-@dataclass(frozen=True, config=_STRICT)
+@value
 class Discard:
     """Drop exhausted and rejected events instead of dead-lettering them; each is counted and logged with `reason`."""
 
     reason: Annotated[str, MinLen(1)]
 
 
-@dataclass(frozen=True, config=_STRICT)
+@value
 class Sandbox:
     """What a function may touch beyond its own code; everything not named is denied.
 
@@ -47,11 +65,11 @@ class Sandbox:
 
     memory: Annotated[int, Ge(64 << 20)] = 512 << 20
     cpu: Annotated[float, Gt(0)] | None = None
-    network: Literal["none", "any"] | Sequence[str] = "none"
+    network: Literal["none", "any"] | Sequence[Port] = "none"
     dns: bool = False
     files: Mapping[str, Literal["ro", "rw"]] = field(default_factory=dict)
-    env: Sequence[str] = ()
-    secrets: Sequence[str] = ()
+    env: Sequence[Variable] = ()
+    secrets: Sequence[Variable] = ()
     subprocess: bool = False
     tmp: Annotated[int, Ge(0)] = 64 << 20
     unrestricted: bool = False

@@ -14,9 +14,10 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.json_schema import models_json_schema
 
 from headrace.functions.codec import is_struct, type_name
 
@@ -74,9 +75,8 @@ class Payload:
         """The JSON Schema of the payload; None for `str` and `bytes`."""
         if self.annotation in {str, bytes}:
             return None
-        if is_struct(self.annotation):
-            schema: dict[str, Any] = importlib.import_module("msgspec").json.schema(self.annotation)
-            return schema
+        if any(map(is_struct, members := members_of(self.annotation))):
+            return _schema_with_structs(members)
         return TypeAdapter(self.annotation).json_schema()
 
     def _unmatched(self, name: str) -> Skip | Unfit:
@@ -88,9 +88,11 @@ class Payload:
 def payload_of(annotation: Any, *, reject_unmatched: bool = False) -> Payload:
     """How to decode for `annotation`. Raises `BadAnnotation`, saying what is allowed."""
     members, nullable = _members(annotation)
-    batch = get_origin(annotation) is list
+    batch = len(members) == 1 and get_origin(members[0]) is list
     if batch:
-        members, _ = _members(get_args(annotation)[0])
+        members, _ = _members(get_args(members[0])[0])
+    if not members:
+        raise BadAnnotation("None alone is no payload; say what the data is, for example Order | None")
     if len(members) == 1 and (raw := _RAW.get(get_origin(members[0]) or members[0])):
         return Payload({}, raw, True, nullable, batch, members[0], reject_unmatched)
     models = {type_name(model): _decoder(model) for model in members if _is_model(model)}
@@ -104,8 +106,10 @@ def explain(error: ValidationError) -> str:
     """A validation error in one line: where and what, never the input itself (it may hold what no log should)."""
     parts = []
     for item in error.errors(include_url=False, include_input=False, include_context=False):
-        where = ".".join(str(step) for step in item["loc"])
-        parts.append(f"{where}: {item['msg']}" if where else str(item["msg"]))
+        # A step with a bracket is pydantic's name for a branch it tried, `list[constrained-str]`: no place in the data.
+        where = ".".join(str(step) for step in item["loc"] if "[" not in str(step))
+        what = item["msg"].removeprefix("Value error, ")
+        parts.append(f"{where}: {what}" if where else what)
     return "; ".join(parts)
 
 
@@ -115,12 +119,13 @@ def members_of(annotation: Any) -> list[Any]:
 
 
 def _members(annotation: Any) -> tuple[list[Any], bool]:
+    annotation = getattr(annotation, "__value__", annotation)  # `type Orders = A | B`
     if get_origin(annotation) is typing.Annotated:
-        annotation = get_args(annotation)[0]
+        return _members(get_args(annotation)[0])
     if get_origin(annotation) not in {Union, types.UnionType}:
         return ([], True) if annotation in {None, type(None)} else ([annotation], False)
-    members = [member for member in get_args(annotation) if member is not type(None)]
-    return members, len(members) != len(get_args(annotation))
+    inner = [_members(member) for member in get_args(annotation)]
+    return [member for members, _ in inner for member in members], any(nullable for _, nullable in inner)
 
 
 def _refusal(annotation: Any, members: list[Any]) -> str:
@@ -162,6 +167,19 @@ def _union(members: list[Any]) -> Decode:
         raise ValueError(" / ".join(problems))
 
     return first_that_fits
+
+
+def _schema_with_structs(members: list[Any]) -> dict[str, Any]:
+    structs = [member for member in members if is_struct(member)]
+    models: list[tuple[Any, Literal["validation"]]] = [(m, "validation") for m in members if not is_struct(m)]
+    references, definitions = importlib.import_module("msgspec").json.schema_components(
+        structs, ref_template="#/$defs/{name}"
+    )
+    by_model, document = models_json_schema(models)
+    return {
+        "anyOf": [*references, *by_model.values()],
+        "$defs": {**definitions, **document.get("$defs", {})},
+    }
 
 
 def _union_of(members: list[Any]) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
+
+from headrace.functions.value import value
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
+@value
 class Retry:
     """At most `attempts` failed tries of one event, with growing delays between them.
 
@@ -45,6 +45,6 @@ def delay_before(retry: int, *, delay: float, factor: float, max_delay: float, j
     """
     try:
         ceiling = min(delay * factor ** (retry - 1), max_delay)
-    except OverflowError:  # 2.0 ** 2000: beyond any ceiling
-        ceiling = max_delay
+    except OverflowError:  # 2.0 ** 2000: beyond any ceiling, unless there is nothing to grow
+        ceiling = max_delay if delay else 0.0
     return ceiling * draw if jitter == "full" else ceiling

@@ -14,7 +14,7 @@ from headrace.functions.emits import Routes, routes_of
 from headrace.functions.errors import DeclarationError
 from headrace.functions.payload import BadAnnotation, Payload, members_of, payload_of
 
-_PASSES = {Any, object, inspect.Signature.empty, None, type(None), typing.NoReturn}
+_PASSES = {Any, object, inspect.Signature.empty, None, type(None), typing.NoReturn, typing.Never}
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,12 @@ def read_signature(declaration: Declaration) -> Handler:
     handler = declaration.handler
     try:
         annotations = typing.get_type_hints(handler, include_extras=True)
-    except (NameError, TypeError) as error:
-        raise _wrong(declaration, f"an annotation of {handler.__name__} cannot be resolved: {error}") from error
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
+        raise _wrong(
+            declaration,
+            f"an annotation of {handler.__name__} cannot be resolved: {error}; what it names must be there when the "
+            "module runs, so import it outside of 'if TYPE_CHECKING:'",
+        ) from error
     positional = _positional(declaration)
     if positional[0] not in annotations:
         raise _wrong(
@@ -82,7 +86,7 @@ def _positional(declaration: Declaration) -> list[str]:
 
 def _is_context(declaration: Declaration, name: str, required: list[str]) -> bool:
     annotation = typing.get_type_hints(declaration.handler).get(name)
-    is_context = (get_origin(annotation) or annotation) is Context
+    is_context = any((get_origin(member) or member) is Context for member in members_of(annotation))
     if name in required and annotation is not None and not is_context:
         raise _wrong(declaration, f"the second parameter {name!r} is the Context; write {name}: Context")
     return is_context or name in required

@@ -1,0 +1,64 @@
+# The words to know: make demo, make test, make lint, make bench.
+# Needs Linux, make and Python >= 3.11; all else goes into .venv. Another Python: make PYTHON=/path/to/python test
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Runnable, new enough, and able to make a virtual environment: a name on the path alone proves none of these.
+FIT := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c '$(FIT)' >/dev/null 2>&1 && echo $$python && break; done)
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: help demo test lint format bench clean
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 16
+
+demo: $(VENV)/.installed ## run the storefront example: orders in, emails out, what fails retried or set aside
+	@$(BIN)/headrace demo
+
+test: $(VENV)/.equipped ## run all tests; some of them: make test ARGS='tests/unit -k retry'
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.equipped ## check format, style and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	@# The checker comes in the wheel, and with the [nodejs] extra so does the Node it runs on: nothing to download.
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright || { status=$$?; \
+		[ $$status -eq 1 ] || echo "make lint: pyright itself failed (exit $$status), see above; if it tried to" \
+			"download Node or npm packages, install it whole: $(BIN)/pip install 'pyright[nodejs]'" >&2; \
+		exit $$status; }
+
+format: $(VENV)/.equipped ## rewrite the code in the project's format
+	@$(BIN)/ruff check --fix --exit-zero --quiet
+	@$(BIN)/ruff format
+
+bench: $(VENV)/.equipped ## run the benchmarks (benchmarks/*.py; those that begin with _ are parts of others)
+	@for benchmark in benchmarks/[!_]*.py; do \
+		[ -e "$$benchmark" ] || { echo "there are no benchmarks in benchmarks/ yet"; break; }; \
+		echo "== $$benchmark"; $(BIN)/python "$$benchmark"; done
+
+clean: ## remove what make made, the virtual environment too
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+	find headrace tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] && $(PYTHON) -c '$(FIT)' >/dev/null 2>&1 || { \
+		echo "headrace needs Python 3.11 or newer with its venv module; $(if $(PYTHON),$(PYTHON) is not,none is on the path)." \
+			"Debian and Ubuntu: apt install python3 python3-venv. Another one: make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.equipped: pyproject.toml | $(BIN)/python
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install --editable . --group dev
+	@touch $@ $(VENV)/.installed

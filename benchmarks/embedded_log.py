@@ -1,0 +1,148 @@
+"""How fast the embedded log is beside the bare disk: python benchmarks/embedded_log.py [--json] [--directory DIR].
+
+Appends are measured in slices that alternate with `write` + `fdatasync` of the same bytes, because a disk's speed
+changes from minute to minute: only ratios within one run mean anything. Medians of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+from headrace.runtime.ports import Append, Assigned, Partition, TopicSpec
+from headrace.sandbox.headers import pack
+from headrace.triggers.brokers.sqlite import SqliteLog
+
+HEADERS = pack([("ce_specversion", b"1.0"), ("ce_type", b"OrderPlaced"), ("content-type", b"application/json")])
+VALUE = json.dumps({"order_id": "o-123456", "email": "somebody@example.org", "note": "x" * 110}).encode()
+PRODUCERS = 256
+LIMIT = 500
+
+
+def records(count: int) -> list[Append]:
+    return [Append("orders", -1, 0, b"customer-%02d" % (n % 50), VALUE, HEADERS) for n in range(count)]
+
+
+class Group:
+    """Seeks every partition to its start, once it may."""
+
+    partitions: Sequence[Assigned] = ()
+
+    async def assigned(self, partitions: Sequence[Assigned]) -> None:
+        self.partitions = partitions
+
+    async def revoked(self, partitions: Sequence[Partition]) -> None:
+        """Nothing to end."""
+
+
+async def rate(seconds: float, step: Callable[[], Awaitable[int]]) -> float:
+    """Records per second of `step` repeated for `seconds`."""
+    begun, count = time.perf_counter(), 0
+    while (taken := time.perf_counter() - begun) < seconds:
+        count += await step()
+    return count / taken
+
+
+async def measure_appends(log: SqliteLog, raw: int, batch: int, seconds: float, rounds: int) -> dict[str, float]:
+    """Appends of `batch` records per commit, and the disk's own rate for the same bytes."""
+    appends = records(batch)
+    block = b"".join((append.key or b"") + VALUE + HEADERS for append in appends)
+
+    async def ours() -> int:
+        await log.append(appends)
+        return batch
+
+    async def bare() -> int:
+        os.write(raw, block)
+        os.fdatasync(raw)
+        return batch
+
+    pairs = [(await rate(seconds, ours), await rate(seconds, bare)) for _ in range(rounds)]
+    return {
+        "per_second": median(pair[0] for pair in pairs),
+        "disk_per_second": median(pair[1] for pair in pairs),
+        "ratio": median(pair[0] / pair[1] for pair in pairs),
+    }
+
+
+async def measure_group_commit(log: SqliteLog, seconds: float, rounds: int) -> dict[str, float]:
+    """Single appends of `PRODUCERS` concurrent callers, and of one alone."""
+    one = records(1)
+
+    async def alone() -> int:
+        await log.append(one)
+        return 1
+
+    async def together() -> int:
+        await asyncio.gather(*(log.append(one) for _ in range(PRODUCERS)))
+        return PRODUCERS
+
+    pairs = [(await rate(seconds, together), await rate(seconds, alone)) for _ in range(rounds)]
+    return {
+        "per_second": median(pair[0] for pair in pairs),
+        "alone_per_second": median(pair[1] for pair in pairs),
+        "ratio": median(pair[0] / pair[1] for pair in pairs),
+    }
+
+
+async def measure_poll(log: SqliteLog, count: int) -> dict[str, float]:
+    """Draining `count` records through `Member.poll`."""
+    await log.ensure([TopicSpec("drain", 4)])
+    small = [Append("drain", n % 4, 0, b"k", b"x" * 100, b"") for n in range(10_000)]
+    for _ in range(count // len(small)):
+        await log.append(small)
+    group = Group()
+    member = await log.join("bench.drain", ["drain"], group)
+    for one in group.partitions:
+        member.seek(one.partition, 0)
+    begun, left = time.perf_counter(), count
+    while left > 0:
+        left -= sum(len(fetched.records) for fetched in await member.poll(LIMIT))
+    taken = time.perf_counter() - begun
+    await member.leave()
+    return {"per_second": count / taken, "limit": LIMIT, "records": count}
+
+
+async def measure(directory: Path, seconds: float, rounds: int, drained: int) -> dict[str, dict[str, float]]:
+    log = await SqliteLog.open(directory / "log.db")
+    raw = os.open(directory / "raw", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        await log.ensure([TopicSpec("orders", 4)])
+        results = {
+            f"append, {batch} per commit": await measure_appends(log, raw, batch, seconds, rounds)
+            for batch in (1, 10, 100, 1000)
+        }
+        results[f"append, {PRODUCERS} callers at once"] = await measure_group_commit(log, seconds, rounds)
+        results[f"poll({LIMIT})"] = await measure_poll(log, drained)
+    finally:
+        os.close(raw)
+        await log.close()
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--directory", help="where to write, to measure another disk (default: a temporary one)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="length of one slice")
+    parser.add_argument("--rounds", type=int, default=5, help="slices of each kind")
+    parser.add_argument("--drain", type=int, default=1_000_000, help="records to drain through poll")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
+        results = asyncio.run(measure(Path(directory), options.seconds, options.rounds, options.drain))
+    if options.json:
+        print(json.dumps(results))
+        return
+    for name, figures in results.items():
+        print(f"{name:32}", "  ".join(f"{key} {value:,.2f}" for key, value in figures.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What tests of the command line share: a shell in a folder of its own, and a mailbox."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+STOREFRONT = ROOT / "examples" / "storefront"
+
+
+@dataclass
+class Shell:
+    """Runs `headrace` in a folder of its own, on the default embedded log there."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def env(self) -> dict[str, str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
+        return {**clean, "NO_COLOR": "1", **self.environment}
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "headrace", *arguments]
+        return subprocess.Popen(command, cwd=self.folder, env=self.env, text=True, **options)
+
+    def run(self, *arguments: str, stdin: str | None = None, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "headrace", *arguments]
+        result = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.env,
+            text=True,
+            input=stdin,
+            capture_output=True,
+            timeout=100,
+            check=False,
+        )
+        if code is not None:
+            assert result.returncode == code, (
+                f"{arguments} ended with {result.returncode}:\n{result.stdout}{result.stderr}"
+            )
+        assert "Traceback" not in result.stderr or code is None, result.stderr
+        return result
+
+    def json(self, *arguments: str, stdin: str | None = None, code: int | None = 0) -> Any:
+        return json.loads(self.run(*arguments, "--json", stdin=stdin, code=code).stdout)
+
+    def tail(self, topic: str) -> list[dict[str, Any]]:
+        output = self.run("tail", topic, "--no-follow", "--json").stdout
+        return [json.loads(line) for line in output.splitlines()]
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+
+@dataclass
+class Mailbox:
+    """What the SMTP server took. `busy(n)` says whether the n-th message to come is answered with 450."""
+
+    url: str = ""
+    delivered: list[str] = field(default_factory=list)
+    seen: int = 0
+    busy: Callable[[int], bool] = lambda _: False
+    refuse: str | None = None
+    arrived: threading.Condition = field(default_factory=threading.Condition)
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
+        with self.arrived:
+            self.seen += 1
+            if self.refuse is not None:
+                return self.refuse
+            if self.busy(self.seen):
+                return "450 4.3.2 busy"
+            self.delivered.append(envelope.rcpt_tos[0])
+            self.arrived.notify_all()
+        return "250 2.0.0 taken"
+
+    def wait_for(self, count: int, timeout: float = 60) -> None:
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: len(self.delivered) >= count, timeout), f"only {len(self.delivered)}"

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from headrace.functions.errors import SettingsError
+from headrace.triggers.url import is_embedded, open_broker
+
+
+async def test_a_sqlite_path_is_relative_to_the_root(tmp_path):
+    log = await open_broker("sqlite:data/log.db", root=tmp_path)
+    await log.close()
+    assert (tmp_path / "data" / "log.db").is_file()
+
+
+async def test_without_a_root_it_is_relative_to_the_current_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log = await open_broker("sqlite:log.db")
+    await log.close()
+    assert (tmp_path / "log.db").is_file()
+
+
+async def test_an_absolute_path_stays(tmp_path):
+    log = await open_broker(f"sqlite:{tmp_path}/log.db", root=tmp_path / "elsewhere")
+    await log.close()
+    assert (tmp_path / "log.db").is_file()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("kafka://localhost:9092", r"'kafka://localhost:9092': Kafka is not built yet in this version"),
+        ("redis://localhost", r"'redis://localhost': unknown scheme 'redis'; known: sqlite:PATH"),
+        ("log.db", r"'log\.db' has no scheme.*'sqlite:log\.db'"),
+        ("", "has no scheme"),
+        ("sqlite:", "names no file"),
+        ("sqlite::memory:", "names no file"),
+        ("sqlite:///srv/log.db", r"'sqlite:srv/log\.db' relative to here, or 'sqlite:/srv/log\.db'"),
+        ("sqlite://", "'sqlite:PATH'"),
+    ],
+)
+async def test_a_url_that_names_no_broker_is_refused_with_the_culprit(url, message, tmp_path):
+    with pytest.raises(SettingsError, match=message):
+        await open_broker(url, root=tmp_path)
+
+
+def test_only_the_embedded_log_is_embedded():
+    assert is_embedded("sqlite:.headrace/log.db")
+    assert not is_embedded("kafka://localhost:9092")
