@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace.connect import Log, Position, SyncLog, connect, connect_sync
     from headrace.functions import (
         INHERIT,
         Batch,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
         UnknownTopic,
         function,
     )
+    from headrace.producer import Item, Log, Position, SyncLog, connect, connect_sync
 
 __version__ = "0.1.0"
 
@@ -48,6 +48,7 @@ __all__ = [
     "EmitRefused",
     "Event",
     "HeadraceError",
+    "Item",
     "Log",
     "Position",
     "Reject",
@@ -64,13 +65,13 @@ __all__ = [
     "function",
 ]
 
-_PRODUCERS = {"Log", "Position", "SyncLog", "connect", "connect_sync"}
+_PRODUCERS = {"Item", "Log", "Position", "SyncLog", "connect", "connect_sync"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = "headrace.connect" if name in _PRODUCERS else "headrace.functions"
+    room = "headrace.producer" if name in _PRODUCERS else "headrace.functions"
     value = globals()[name] = getattr(import_module(room), name)
     return value
 

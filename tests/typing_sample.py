@@ -6,6 +6,7 @@ Each `type: ignore` marks a mistake that a checker must find: both report one th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, assert_type
 
@@ -23,6 +24,7 @@ from headrace import (
     EmitRefused,
     Event,
     HeadraceError,
+    Item,
     Log,
     Position,
     Reject,
@@ -113,6 +115,7 @@ async def producers_append_and_learn_where() -> None:
         assert_type(position, Position)
         assert_type((position.topic, position.partition, position.offset, position.id), tuple[str, int, int, str])
         await log.emit("orders", {"order_id": "o-2"}, key=2)  # type: ignore[arg-type]
+        assert_type(await log.emit_many("orders", [Item({"order_id": "o-3"}, key="o-3"), b"raw"]), Sequence[Position])
     with connect_sync() as log:
         assert_type(log, SyncLog)
         assert_type(log.emit("orders", b"raw", type="order.raw", headers=[("shop", b"\xff")]), Position)

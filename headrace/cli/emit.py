@@ -22,7 +22,7 @@ from headrace.cli.options import (
 from headrace.cli.output import print_json, say
 
 if TYPE_CHECKING:
-    from headrace.connect import Item, Log, Position
+    from headrace.producer import Item, Log, Position
 
 
 @click.command("emit")
@@ -53,7 +53,7 @@ def _check(data: str | None, event: dict[str, Any]) -> None:
 async def _emit_one(
     url: str, topic: str, data: str | None, headers: list[tuple[str, str]], event: dict[str, Any], *, as_json: bool
 ) -> int:
-    from headrace.connect import connect  # noqa: PLC0415
+    from headrace.producer import connect  # noqa: PLC0415
 
     payload = parse_data(data, raw=event["raw"], null=event["null"])
     async with connect(url) as log:
@@ -68,7 +68,7 @@ async def _emit_one(
 async def _emit_lines(
     url: str, topic: str, headers: list[tuple[str, str]], event: dict[str, Any], *, as_json: bool
 ) -> int:
-    from headrace.connect import connect  # noqa: PLC0415
+    from headrace.producer import connect  # noqa: PLC0415
 
     count = number = 0
     async with connect(url) as log:
@@ -92,7 +92,7 @@ def _items(
     lines: list[str], before: int, headers: list[tuple[str, str]], event: dict[str, Any]
 ) -> tuple[list[Item], str | None]:
     """The events of these lines, up to the first bad one and what is wrong with it."""
-    from headrace.connect import Item  # noqa: PLC0415
+    from headrace.producer import Item  # noqa: PLC0415
 
     items: list[Item] = []
     for number, line in enumerate(lines, start=before + 1):

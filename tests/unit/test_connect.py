@@ -9,10 +9,10 @@ import pytest
 from pydantic import BaseModel
 
 import headrace
-from headrace.connect import Item, Position, connect, connect_sync
 from headrace.functions import cloudevents
 from headrace.functions.errors import BrokerError, BrokerUnavailable, EmitRefused, SettingsError
 from headrace.functions.partition import partition_of
+from headrace.producer import Item, Position, connect, connect_sync
 from headrace.runtime.ports import Record
 from headrace.sandbox.headers import pack, unpack
 from headrace.triggers.url import open_broker
@@ -210,7 +210,7 @@ def test_a_connection_is_not_usable_after_a_fork(url):
         os.waitpid(child, 0)
 
 
-async def test_the_name_at_the_door_works_although_the_module_has_it_too(url):
+async def test_the_door_has_the_producers_names(url):
     async with headrace.connect(url, source="door") as log:
         assert log.source == "door"
     assert headrace.connect_sync is connect_sync

@@ -83,7 +83,7 @@ async def _demo(orders: int, folder: Path, *, quiet: bool) -> Tally:
 
 async def _place(url: str, orders: int) -> None:
     """Place the orders; the middle one is broken."""
-    from headrace.connect import Item, connect  # noqa: PLC0415
+    from headrace.producer import Item, connect  # noqa: PLC0415
 
     async with connect(url, source="/storefront/checkout") as log:
         items = [

@@ -1,0 +1,205 @@
+"""Producers: append events to the log from any Python program, with the same encoding and partitions as handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeVar
+
+from headrace.functions import cloudevents
+from headrace.functions.codec import HeadersIn, encode, encode_headers, encode_key, encode_text
+from headrace.functions.errors import BrokerError, BrokerUnavailable, EmitRefused, UnknownTopic
+from headrace.functions.identity import fresh_id
+from headrace.runtime.ports import Append, Store, TopicSpec
+from headrace.runtime.ports import Position as Place
+from headrace.sandbox.headers import pack
+from headrace.triggers.url import DEFAULT, is_embedded, open_broker
+
+T = TypeVar("T")
+
+
+class Position(NamedTuple):
+    """Where an event was appended, and its id."""
+
+    topic: str
+    partition: int
+    offset: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One event of an `emit_many`, where its data alone does not say it all. Fields as in `Log.emit`."""
+
+    data: object
+    key: str | bytes | None = None
+    type: str | None = None
+    headers: HeadersIn | None = None
+    id: str | None = None
+
+
+class Log:
+    """A connection for appending events; made by `connect`. `created` names the topics it had to create."""
+
+    def __init__(self, store: Store, *, source: str, creates: bool) -> None:
+        self.source = source
+        self.created: list[str] = []
+        self._store = store
+        self._creates = creates
+
+    def __repr__(self) -> str:
+        return f"<Log to {self._store!r}, source {self.source}>"
+
+    async def emit(
+        self,
+        topic: str,
+        data: object,
+        *,
+        key: str | bytes | None = None,
+        type: str | None = None,  # noqa: A002  (the attribute's name)
+        headers: HeadersIn | None = None,
+        id: str | None = None,  # noqa: A002
+    ) -> Position:
+        """Append one event; returns once it is durable.
+
+        `data` is a pydantic model, a `msgspec.Struct`, anything JSON, `str`, `bytes`, or None for a tombstone. Events
+        of one `key` keep their order. The type is the model's, unless given; the id is a fresh one, unless given.
+        Raises `EmitRefused` for what cannot be written, `BrokerError` if the log cannot take it.
+        """
+        (position,) = await self.emit_many(topic, [Item(data, key, type, headers, id)])
+        return position
+
+    async def emit_many(self, topic: str, items: Iterable[object]) -> Sequence[Position]:
+        """Append events, each an `Item` or plain data, in one durable step: all of them or none.
+
+        Raises as `emit` does.
+        """
+        events = [item if isinstance(item, Item) else Item(item) for item in items]
+        if not events:
+            return []
+        ids = [event.id or fresh_id() for event in events]
+        records = [self._record(topic, event, id_) for event, id_ in zip(events, ids, strict=True)]
+        places = await self._append(topic, records)
+        return [Position(*place, id_) for place, id_ in zip(places, ids, strict=True)]
+
+    def _record(self, topic: str, event: Item, id_: str) -> Append:
+        encoded = encode(event.data)
+        for name, value in (("type", event.type), ("id", id_), ("topic", topic)):
+            _check_text(name, value)
+        milliseconds = time.time_ns() // 1_000_000
+        own = cloudevents.write(
+            id=id_,
+            source=self.source,
+            type=event.type or encoded.type,
+            content_type=encoded.content_type,
+            time=datetime.fromtimestamp(milliseconds / 1000, UTC),
+        )
+        headers = pack(own + encode_headers(event.headers))
+        return Append(topic, -1, milliseconds, encode_key(event.key), encoded.value, headers)
+
+    async def _append(self, topic: str, records: Sequence[Append]) -> Sequence[Place]:
+        try:
+            return await self._store.append(records)
+        except UnknownTopic:
+            if not self._creates:
+                raise
+        self.created.extend(await self._store.ensure([TopicSpec(topic)]))
+        return await self._store.append(records)
+
+
+class SyncLog:
+    """`Log` for code without a loop, or inside one that may block; made by `connect_sync`. Usable from any thread."""
+
+    def __init__(self, log: Log, loop: asyncio.AbstractEventLoop) -> None:
+        self._log = log
+        self._loop = loop
+        self._process = os.getpid()
+
+    def __repr__(self) -> str:
+        return f"<SyncLog: {self._log!r}>"
+
+    @property
+    def created(self) -> Sequence[str]:
+        """The topics it had to create."""
+        return self._log.created
+
+    def emit(
+        self,
+        topic: str,
+        data: object,
+        *,
+        key: str | bytes | None = None,
+        type: str | None = None,  # noqa: A002
+        headers: HeadersIn | None = None,
+        id: str | None = None,  # noqa: A002
+    ) -> Position:
+        """See `Log.emit`."""
+        (position,) = self.emit_many(topic, [Item(data, key, type, headers, id)])
+        return position
+
+    def emit_many(self, topic: str, items: Iterable[object]) -> Sequence[Position]:
+        """See `Log.emit_many`."""
+        if self._loop.is_closed():
+            raise BrokerUnavailable("this connection is closed: connect again to emit")
+        if os.getpid() != self._process:  # the thread that would answer is not here
+            raise BrokerError("this connection was made before a fork, and cannot be used in the child: connect there")
+        return _wait(self._loop, self._log.emit_many(topic, items))
+
+
+@asynccontextmanager
+async def connect(url: str | None = None, *, source: str | None = None) -> AsyncIterator[Log]:
+    """A connection to the broker at `url` (default: `HEADRACE_BROKER`, else `sqlite:.headrace/log.db`).
+
+    `source` is the CloudEvents source of what is emitted; default: the id of the log. On the embedded log, a topic is
+    created at its first event. Raises `SettingsError` for a URL that names no broker, `BrokerError` if it cannot be
+    opened.
+    """
+    url = url or os.environ.get("HEADRACE_BROKER") or DEFAULT
+    store = await open_broker(url)
+    try:
+        yield Log(store, source=source or store.cluster, creates=is_embedded(url))
+    finally:
+        await store.close()
+
+
+@contextmanager
+def connect_sync(url: str | None = None, *, source: str | None = None) -> Iterator[SyncLog]:
+    """`connect` for code that does not await: the connection lives on a thread of its own."""
+    with _loop_thread() as loop:
+        connection = connect(url, source=source)
+        log = _wait(loop, connection.__aenter__())
+        try:
+            yield SyncLog(log, loop)
+        finally:
+            _wait(loop, connection.__aexit__(None, None, None))
+
+
+def _check_text(name: str, value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        raise EmitRefused(f"{name}={value!r} is {type(value).__qualname__}: the {name} of an event is text")
+    encode_text(f"the {name}", value or "")
+
+
+@contextmanager
+def _loop_thread() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    # A daemon: a caller that dies in the middle must not be kept from ending.
+    thread = threading.Thread(target=loop.run_forever, name="headrace-producer", daemon=True)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        _wait(loop, loop.shutdown_default_executor())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def _wait(loop: asyncio.AbstractEventLoop, call: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run_coroutine_threadsafe(call, loop).result()

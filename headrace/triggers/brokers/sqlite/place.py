@@ -1,0 +1,79 @@
+"""Where a log may lie: checked before the first byte is written, because WAL on a network disk loses data silently."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from pathlib import Path
+
+from headrace.functions.errors import BrokerError
+
+# WAL keeps its index in memory shared by all processes: they must run on one kernel, and its locks must be real.
+_SHARED_BY_KERNELS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "fuse.sshfs"}
+_OLDEST = (3, 37)
+_MOUNTS = Path("/proc/self/mountinfo")
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+def check(path: Path) -> None:
+    """Make the directory of `path` if need be; raise `BrokerError` with a remedy if a log cannot lie there."""
+    if sqlite3.sqlite_version_info < _OLDEST:
+        raise BrokerError(
+            f"the embedded log needs SQLite 3.37 or newer, and this Python has {sqlite3.sqlite_version}: "
+            "use a newer Python build"
+        )
+    try:
+        _check_path(path)
+    except OSError as error:  # a directory above it may not even be looked into
+        raise not_writable(path, error) from error
+
+
+def not_writable(path: Path, why: OSError | None = None) -> BrokerError:
+    """The refusal of a place this process may not write to."""
+    reason = f" ({why.strerror})" if why else ""
+    return BrokerError(
+        f"{path} is not writable for this user{reason}: change its owner or mode, "
+        "or choose another place with --broker sqlite:PATH or HEADRACE_BROKER"
+    )
+
+
+def filesystem_of(path: Path, mounts: str) -> str:
+    """The type of the filesystem `path` (absolute, without links) lies on, by the text of a `mountinfo` file.
+
+    Format: proc(5), /proc/pid/mountinfo. Of several mounts at one point the last one counts. Empty if none matches.
+    """
+    found, longest = "", -1
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) < 5 or not after:
+            continue
+        point = Path(_ESCAPE.sub(lambda octal: chr(int(octal[1], 8)), fields[4]))
+        if len(point.parts) >= longest and path.is_relative_to(point):
+            found, longest = after.split(" ")[0], len(point.parts)
+    return found
+
+
+def _check_path(path: Path) -> None:
+    if path.is_dir():
+        raise BrokerError(f"{path} is a directory: name a file in it, for example sqlite:{path / 'log.db'}")
+    _check_filesystem(path)
+    # The folder of the default log is nobody else's business: events may hold anything.
+    path.parent.mkdir(mode=0o700 if path.parent.name == ".headrace" else 0o777, parents=True, exist_ok=True)
+    for found in (path.parent, path):
+        if found.exists() and not os.access(found, os.R_OK | os.W_OK):
+            raise not_writable(found)
+
+
+def _check_filesystem(path: Path) -> None:
+    try:
+        mounts = _MOUNTS.read_text("utf-8", "surrogateescape")
+    except OSError:
+        return  # no such file on this system: nothing to tell by
+    kind = filesystem_of(path.resolve(), mounts)
+    if kind in _SHARED_BY_KERNELS:
+        raise BrokerError(
+            f"{path} lies on a network or shared filesystem ({kind}), where SQLite's locks do not hold and a log would "
+            "be damaged: put it on a local disk, for example --broker sqlite:/var/tmp/headrace/log.db"
+        )

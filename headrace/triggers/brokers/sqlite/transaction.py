@@ -1,0 +1,137 @@
+"""One write transaction: what several callers asked for, gathered, checked, and written together.
+
+Fences and topics are checked before a caller's rows are gathered, so its refusal leaves the others' rows alone. Rows
+are written by `flush`, with one statement for each kind. All is computed here from what the transaction read, which
+nobody else can change before its end.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headrace.functions.errors import BrokerError, Fenced
+from headrace.functions.partition import partition_of
+from headrace.runtime.ports import Append, Position, Settlement
+from headrace.triggers.brokers.sqlite.schema import OFFSET_BITS
+from headrace.triggers.brokers.sqlite.topics import unknown_topic
+
+_INSERT = "INSERT INTO record(id, ats, ts, k, v, h) VALUES (?, ?, ?, ?, ?, ?)"
+_PARTS = "SELECT tp, next, last_ats FROM part JOIN topic ON topic = id WHERE name = ? ORDER BY p"
+_GROW = "UPDATE part SET next = ?, bytes = bytes + ?, last_ats = ? WHERE tp = ?"
+_OWN = "SELECT owner, epoch FROM own WHERE grp = ? AND tp = ?"
+_PROGRESS = """
+INSERT INTO coff(grp, tp, off, meta, at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT(grp, tp) DO UPDATE SET off = excluded.off, meta = excluded.meta, at = excluded.at
+"""
+
+
+@dataclass(slots=True)
+class Tail:
+    """Where a partition ends, and what this transaction adds to it. Mutable: it grows with each record."""
+
+    tp: int
+    next: int
+    ats: int
+    bytes: int = 0
+
+
+class Transaction:
+    """What is gathered since BEGIN. `turns` (topic: count) outlives it and spreads records without a key.
+
+    A method that raises `BrokerError` has gathered nothing.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, turns: dict[str, int]) -> None:
+        self.now_ms = time.time_ns() // 1_000_000
+        self._connection = connection
+        self._turns = turns
+        self._tails: dict[str, list[Tail]] = {}
+        self._grown: dict[int, Tail] = {}
+        self._owners: dict[tuple[str, int], tuple[str | None, int]] = {}
+        self._rows: list[tuple[int, int, int, bytes | None, bytes | None, bytes]] = []
+        self._progress: dict[tuple[str, int], tuple[str, int, int, bytes, int]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Transaction: {len(self._rows)} records and {len(self._progress)} settlements gathered>"
+
+    def append(self, appends: Sequence[Append]) -> list[Position]:
+        """Gather these records; where each will be. Raises `UnknownTopic`, `BrokerError` for a partition not there."""
+        partitions = [self._partition(append) for append in appends]
+        return [self._add(append, partition) for append, partition in zip(appends, partitions, strict=True)]
+
+    def settle(self, settlement: Settlement, owner: str | None) -> None:
+        """Gather a settlement of `owner`, the member it comes from. Raises `Fenced`, and what `append` raises."""
+        topic, partition = settlement.partition
+        tails = self._topic(topic)
+        tp = tails[partition].tp if 0 <= partition < len(tails) else -1
+        self._check(settlement, tp, owner)
+        self.append(settlement.appends)
+        key = (settlement.group, tp)
+        self._progress[key] = (*key, settlement.watermark, settlement.progress, self.now_ms)
+
+    def execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        """Run one statement after all that was gathered; for what is rare."""
+        self.flush()
+        self._owners.clear()
+        return self._connection.execute(statement, values)
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        if self._rows:
+            self._connection.executemany(_INSERT, self._rows)
+            grown = [(tail.next, tail.bytes, tail.ats, tail.tp) for tail in self._grown.values()]
+            self._connection.executemany(_GROW, grown)
+            self._rows.clear()
+            self._grown.clear()
+            self._tails.clear()
+        if self._progress:
+            self._connection.executemany(_PROGRESS, self._progress.values())
+            self._progress.clear()
+
+    def _topic(self, name: str) -> list[Tail]:
+        if tails := self._tails.get(name):
+            return tails
+        tails = [Tail(*row) for row in self._connection.execute(_PARTS, (name,))]
+        if not tails:
+            raise unknown_topic(name, (other for (other,) in self._connection.execute("SELECT name FROM topic")))
+        self._tails[name] = tails
+        return tails
+
+    def _partition(self, append: Append) -> int:
+        count = len(self._topic(append.topic))
+        if append.partition >= 0:
+            if append.partition < count:
+                return append.partition
+            raise BrokerError(f"topic {append.topic!r} has no partition {append.partition}: it has 0 to {count - 1}")
+        if append.key is not None:
+            return partition_of(append.key, count)
+        # Begun anywhere, so that many short-lived producers do not all begin at partition 0.
+        turn = self._turns.get(append.topic, time.time_ns() >> 10)
+        self._turns[append.topic] = turn + 1
+        return turn % count
+
+    def _add(self, append: Append, partition: int) -> Position:
+        tail = self._tails[append.topic][partition]
+        if tail.tp not in self._grown:
+            self._grown[tail.tp] = tail
+            tail.ats = max(tail.ats, self.now_ms)
+        offset, key, value = tail.next, append.key, append.value
+        self._rows.append((tail.tp << OFFSET_BITS | offset, tail.ats, append.timestamp, key, value, append.headers))
+        tail.next = offset + 1
+        tail.bytes += len(key or b"") + len(value or b"") + len(append.headers)
+        return Position(append.topic, partition, offset)
+
+    def _check(self, settlement: Settlement, tp: int, owner: str | None) -> None:
+        key = (settlement.group, tp)
+        if key not in self._owners:
+            self._owners[key] = self._connection.execute(_OWN, key).fetchone() or (None, 0)
+        current, epoch = self._owners[key]
+        if owner is None or current != owner or epoch != settlement.epoch:
+            topic, partition = settlement.partition
+            raise Fenced(
+                f"group {settlement.group!r} no longer holds partition {partition} of {topic!r} with epoch "
+                f"{settlement.epoch} (it is at {epoch}): what was held for it is dropped, its new owner does it again"
+            )

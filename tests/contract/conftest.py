@@ -1,0 +1,124 @@
+"""Brokers under the contract. To add one: open it here, under its name in `BROKERS`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from headrace.runtime.ports import Append, Assigned, Fetched, Member, Partition, Record, Store, TopicSpec
+from headrace.triggers.brokers.sqlite import SqliteLog
+
+BROKERS = ["sqlite"]
+PATIENCE = 20.0
+
+Open = Callable[[], Awaitable[Store]]
+
+
+class Handed:
+    """A `Rebalance` that notes what it is told, and seeks nothing."""
+
+    def __init__(self) -> None:
+        self.assigned_calls: list[list[Assigned]] = []
+        self.revoked_calls: list[list[Partition]] = []
+
+    @property
+    def partitions(self) -> dict[Partition, Assigned]:
+        return {one.partition: one for call in self.assigned_calls for one in call}
+
+    async def assigned(self, partitions: Sequence[Assigned]) -> None:
+        self.assigned_calls.append(list(partitions))
+
+    async def revoked(self, partitions: Sequence[Partition]) -> None:
+        self.revoked_calls.append(list(partitions))
+
+
+@pytest.fixture(params=BROKERS)
+async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
+    """Opens one more client of the same log; all are closed at the end."""
+    opened: list[Store] = []
+
+    async def open_one() -> Store:
+        match request.param:
+            case "sqlite":
+                opened.append(await SqliteLog.open(tmp_path / "log.db"))
+        return opened[-1]
+
+    yield open_one
+    for store in opened:
+        await store.close()
+
+
+@pytest.fixture
+async def broker(client: Open) -> Store:
+    """A broker with the topics `orders` (3 partitions) and `emails` (1)."""
+    store = await client()
+    await store.ensure([TopicSpec("orders", 3), TopicSpec("emails", 1)])
+    return store
+
+
+@pytest.fixture
+def join() -> Callable[..., Awaitable[tuple[Member, Handed]]]:
+    """Joins a group, and seeks every partition to its watermark, else to its start."""
+
+    async def joined(store: Store, group: str, *topics: str, seek: bool = True) -> tuple[Member, Handed]:
+        handed = Handed()
+        member = await store.join(group, topics, handed)
+        for partition, one in handed.partitions.items():
+            if seek:
+                member.seek(partition, one.bounds.start if one.watermark is None else one.watermark)
+        return member, handed
+
+    return joined
+
+
+@pytest.fixture
+def drain() -> Callable[..., Awaitable[dict[Partition, list[Record]]]]:
+    """Polls until `count` records have come."""
+
+    async def drained(member: Member, count: int, limit: int = 500) -> dict[Partition, list[Record]]:
+        found: dict[Partition, list[Record]] = {}
+        async with asyncio.timeout(PATIENCE):
+            while sum(map(len, found.values())) < count:
+                for fetched in await member.poll(limit):
+                    _extend(found.setdefault(fetched.partition, []), fetched)
+        return found
+
+    return drained
+
+
+@pytest.fixture
+def read_all() -> Callable[[Store, Partition], Awaitable[list[Record]]]:
+    """Reads a partition from its start to its end."""
+
+    async def read(store: Store, partition: Partition) -> list[Record]:
+        end = (await store.topics())[partition[0]].bounds[partition[1]].end
+        records: list[Record] = []
+        position = 0
+        while position < end:
+            fetched = await store.read(partition, position, 100)
+            _extend(records, fetched)
+            position = fetched.next
+        return records
+
+    return read
+
+
+@pytest.fixture
+def order() -> Callable[..., Append]:
+    """An append to `orders`, with what is not said left plain."""
+
+    def made(value: bytes | None, *, key: bytes | None = None, partition: int = 0, headers: bytes = b"") -> Append:
+        return Append("orders", partition, 1_700_000_000_000, key, value, headers)
+
+    return made
+
+
+def _extend(records: list[Record], fetched: Fetched) -> None:
+    offsets = [record.offset for record in fetched.records]
+    assert offsets == sorted(set(offsets))
+    assert not offsets or fetched.next > offsets[-1]
+    assert not records or not offsets or offsets[0] > records[-1].offset
+    records.extend(fetched.records)
