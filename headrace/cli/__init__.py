@@ -73,7 +73,4 @@ def cli(arguments: list[str] | None = None) -> int:
 def _explained(error: Exception) -> str | None:
     from headrace.functions.errors import HeadraceError  # noqa: PLC0415  (only needed when something failed)
 
-    if isinstance(error, BaseExceptionGroup):
-        inner: Exception = error.exceptions[0]
-        return _explained(inner)
     return str(error) if isinstance(error, HeadraceError) else None

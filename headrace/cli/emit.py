@@ -17,6 +17,7 @@ from headrace.cli.options import (
     json_option,
     parse_data,
     parse_headers,
+    parse_json,
     settings_from,
 )
 from headrace.cli.output import print_json, say
@@ -100,14 +101,15 @@ def _items(
             continue
         try:
             payload = parse_data(line, raw=event["raw"], null=False)
-            key = _key_of(payload, event["key_field"]) if event["key_field"] else event["key"]
+            key = _key_of(line, event["key_field"]) if event["key_field"] else event["key"]
         except NotJson as error:
             return items, f"line {number}: {error.message}"
         items.append(Item(payload, key=key, type=event["type_"], headers=headers))
     return items, None
 
 
-def _key_of(payload: Any, field: str) -> str | None:
+def _key_of(line: str, field: str) -> str | None:
+    payload = parse_json(line)
     if not isinstance(payload, dict) or field not in payload:
         raise NotJson(f"the data has no field {field!r}, which --key-field names")
     key = payload[field]

@@ -60,8 +60,8 @@ def parse_headers(headers: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def parse_data(text: str | None, *, raw: bool, null: bool) -> Any:
-    """The data of one event: JSON, or text with `raw`, or None with `null`."""
-    import json  # noqa: PLC0415
+    """The data of one event: JSON text as it is, or plain text with `raw`, or None with `null`."""
+    from headrace.functions.codec import JsonText  # noqa: PLC0415
 
     if null:
         if text is not None:
@@ -71,9 +71,20 @@ def parse_data(text: str | None, *, raw: bool, null: bool) -> Any:
         raise click.UsageError("DATA is missing; give JSON, '-' for stdin, or --null for a tombstone")
     if raw:
         return text
+    parse_json(text)
+    return JsonText(text.strip())
+
+
+def parse_json(text: str) -> Any:
+    """The value of JSON text. Raises `NotJson`."""
+    import json  # noqa: PLC0415
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON value")
+
     try:
-        return json.loads(text)
-    except ValueError as error:
+        return json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
         raise NotJson(f"the data is not JSON: {error}; quote it, or use --raw for text") from error
 
 

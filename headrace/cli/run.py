@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -83,11 +84,11 @@ class Stops:
         """Whether a signal has come."""
         return self._first.is_set()
 
-    async def first_or(self, work: object | None) -> None:
-        """Wait for the first signal, or for `work` (a coroutine) to end."""
-        tasks = [asyncio.ensure_future(self._first.wait())]
+    async def first_or(self, work: Coroutine[Any, Any, None] | None) -> None:
+        """Wait for the first signal, or for `work` to end."""
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self._first.wait())]
         if work is not None:
-            tasks.append(asyncio.ensure_future(work))  # type: ignore[arg-type]
+            tasks.append(asyncio.create_task(work))
         await _any(tasks)
 
     async def second_or(self, engine: Engine, drain_s: float) -> None:
@@ -107,7 +108,7 @@ class Stops:
         (self._second if self._first.is_set() else self._first).set()
 
 
-async def _any(tasks: list[asyncio.Future[object]]) -> None:
+async def _any(tasks: list[asyncio.Task[Any]]) -> None:
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiosmtpd.controller import Controller
-from harness import Mailbox, Shell
+from harness import Mailbox, Shell, mail_server
 
 
 @pytest.fixture
@@ -21,10 +20,5 @@ def shell(tmp_path: Path) -> Shell:
 @pytest.fixture
 def mailbox() -> Iterator[Mailbox]:
     """A real SMTP server on a free port."""
-    box = Mailbox()
-    controller = Controller(box, hostname="127.0.0.1", port=0)
-    controller.start()
-    port = controller.server.sockets[0].getsockname()[1]
-    box.url = f"smtp://127.0.0.1:{port}"
-    yield box
-    controller.stop()
+    with mail_server(Mailbox()) as box:
+        yield box

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiosmtpd.controller import Controller
-from harness import STOREFRONT, Mailbox, Shell
+from harness import STOREFRONT, Mailbox, Shell, mail_server
 
 ORDERS = 1000
 KILLS = 4
@@ -21,12 +20,8 @@ KILLS = 4
 
 @pytest.fixture
 def mailbox() -> Iterator[Mailbox]:
-    box = Mailbox(busy=lambda n: n % 50 == 0)
-    controller = Controller(box, hostname="127.0.0.1", port=0)
-    controller.start()
-    box.url = f"smtp://127.0.0.1:{controller.server.sockets[0].getsockname()[1]}"
-    yield box
-    controller.stop()
+    with mail_server(Mailbox(busy=lambda n: n % 50 == 0)) as box:
+        yield box
 
 
 def order(number: int) -> dict[str, object]:

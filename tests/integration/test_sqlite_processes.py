@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from headrace.producer import connect
 from headrace.functions.errors import BrokerError
+from headrace.producer import connect
 from headrace.runtime.ports import TopicSpec
 from headrace.triggers.brokers.sqlite import SqliteLog
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from aiosmtpd.controller import Controller
 
 ROOT = Path(__file__).parents[2]
 STOREFRONT = ROOT / "examples" / "storefront"
@@ -90,3 +94,27 @@ class Mailbox:
     def wait_for(self, count: int, timeout: float = 60) -> None:
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.delivered) >= count, timeout), f"only {len(self.delivered)}"
+
+
+class _MailServer(Controller):
+    """aiosmtpd's threaded server, on a socket that was bound before, so that nobody can take its port."""
+
+    def __init__(self, box: Mailbox, sock: socket.socket) -> None:
+        super().__init__(box, hostname="127.0.0.1", port=sock.getsockname()[1])
+        self._sock = sock
+
+    def _create_server(self) -> Any:
+        return self.loop.create_server(self._factory_invoker, sock=self._sock)
+
+
+@contextmanager
+def mail_server(box: Mailbox) -> Iterator[Mailbox]:
+    """A real SMTP server on a free port, that takes mail for `box`."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    server = _MailServer(box, sock)
+    server.start()
+    box.url = f"smtp://127.0.0.1:{server.port}"
+    try:
+        yield box
+    finally:
+        server.stop()
