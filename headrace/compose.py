@@ -10,11 +10,11 @@ from pathlib import Path
 
 from headrace.functions.errors import SettingsError
 from headrace.runtime.clock import SystemClock
+from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.engine import Engine, Plan
 from headrace.runtime.hooks import hooks_of
 from headrace.runtime.ports import Store
 from headrace.runtime.settings import Settings, app_of
-from headrace.runtime.subscription import Subscription
 from headrace.sandbox.manifest import FunctionSpec, Manifest
 from headrace.sandbox.pool import Pool
 from headrace.sandbox.process import WorkerSpec, Zygote
@@ -76,16 +76,17 @@ def engine_of(shop: Workshop, store: Store, plugins: Sequence[object], *, watche
     for function in shop.manifest.functions:
         _environment(function)  # a missing secret is told before anything starts
 
-    def pool(function: FunctionSpec, partitions: dict[str, int], subscription: Subscription) -> Pool:
+    def pool(function: FunctionSpec, partitions: dict[str, int], dispatch: Dispatch) -> Pool:
         least, most = function.workers
         return Pool(
             shop.zygote,
             worker_spec(shop, function, store.cluster, partitions),
-            subscription,
+            dispatch,
             least=least,
             most=most,
             idle=function.idle,
-            on_ready=subscription.worker_ready,
+            on_ready=dispatch.worker_ready,
+            on_problem=dispatch.start_failed,
         )
 
     return Engine(Plan(shop.app, shop.manifest, pool, watched), store, SystemClock(), hooks_of(*plugins))

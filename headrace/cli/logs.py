@@ -30,7 +30,7 @@ def configure_logs(*, as_json: bool) -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=36)
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24, sort_keys=False)
     )
     structlog.configure(
         processors=[
@@ -68,7 +68,8 @@ class Journal:
                     self._tried(function, result, again)
                 case SetAside(failure):
                     what = "discarded" if function.discard is not None else "dead-lettered"
-                    self._log.error(what, error=f"{failure.type}: {failure.message}", **_about(function, result))
+                    about = _about(function, result)
+                    self._log.error(what, **about, error=f"{failure.type}: {failure.message}")
                 case _:
                     pass
             if isinstance(result.outcome, Skipped):
@@ -81,7 +82,7 @@ class Journal:
         """What handlers print and log."""
         for line in lines:
             level = _LEVELS.get(line.level or "info", logging.INFO)
-            about = {"function": function.name, "event_id": line.event, **(line.fields or {})}
+            about = {"function": function.name, **(line.fields or {}), "event_id": line.event}
             self._log.log(level, line.text, **{name: value for name, value in about.items() if value is not None})
 
     def _tried(self, function: FunctionSpec, result: Result, again: Again) -> None:
@@ -89,7 +90,7 @@ class Journal:
         if isinstance(result.outcome, Postponed):
             self._log.info("postponed", **about)
         else:
-            self._log.warning("failed", error=f"{again.failure.type}: {again.failure.message}", **about)
+            self._log.warning("failed", **about, error=f"{again.failure.type}: {again.failure.message}")
 
     def _skip(self, function: FunctionSpec, skipped: Skipped) -> None:
         if skipped.reason != "type":
@@ -112,7 +113,7 @@ class Journal:
 def _about(function: FunctionSpec, result: Result) -> dict[str, Any]:
     topic, partition = result.partition
     place = f"{topic}/{partition}/{result.record.offset}"
-    return {"function": function.name, "event_id": event_id(result), "at": place, "attempt": result.attempt}
+    return {"function": function.name, "attempt": result.attempt, "at": place, "event_id": event_id(result)}
 
 
 def event_id(result: Result) -> str:

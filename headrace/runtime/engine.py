@@ -11,6 +11,7 @@ import structlog
 from headrace.functions.errors import DeclarationError
 from headrace.functions.names import dead_letter_topic_of, group_of
 from headrace.runtime.deadletter import Sender
+from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.hooks import Hooks
 from headrace.runtime.ports import Clock, Store, TopicInfo, TopicSpec
 from headrace.runtime.shard import Terms
@@ -29,12 +30,12 @@ class Plan:
     """What is to be served: the app, its functions, and how a pool of workers is made for one of them.
     `watched`: observers are told of every event, not only of those that did not simply succeed.
 
-    `pool` gets the function, the partition counts of the topics it may emit to, and the subscription to tell.
+    `pool` gets the function, the partition counts of the topics it may emit to, and the dispatch to tell.
     """
 
     app: str
     manifest: Manifest
-    pool: Callable[[FunctionSpec, dict[str, int], Subscription], Pool]
+    pool: Callable[[FunctionSpec, dict[str, int], Dispatch], Pool]
     watched: bool = False
 
 
@@ -56,10 +57,14 @@ class Engine:
         for spec in self._plan.manifest.functions:
             subscription = Subscription(spec, self._terms_of(spec, topics), self._store, self._clock, self._hooks)
             partitions = {topic: len(topics[topic].bounds) for topic in spec.emits}
-            subscription.pool = self._plan.pool(spec, partitions, subscription)
+            subscription.dispatch.pool = self._plan.pool(spec, partitions, subscription.dispatch)
             self.subscriptions.append(subscription)
         await self._tell_of_backlogs(topics)
-        await asyncio.gather(*(subscription.open() for subscription in self.subscriptions))
+        # All of them come to an end before a refusal is passed on: closing must not meet one that is half open.
+        opened = await asyncio.gather(*(one.open() for one in self.subscriptions), return_exceptions=True)
+        for refusal in opened:
+            if isinstance(refusal, BaseException):
+                raise refusal
 
     async def until_idle(self) -> None:
         """Wait until every event there is has ended and is settled, or a function cannot go on."""

@@ -23,7 +23,7 @@ class Told:
     """What a settler tells its subscription."""
 
     settled: Callable[[Shard], None]
-    trouble: Callable[[Shard, BrokerError | None], None]
+    trouble: Callable[[Shard], None]
     fenced: Callable[[Shard], None]
 
 
@@ -78,8 +78,7 @@ class Settler:
     def _tell(self, trouble: BrokerError | None) -> None:
         if (trouble is None) != (self.trouble is None):
             self.trouble = trouble
-            self._told.trouble(self._shard, trouble)
-        self.trouble = trouble
+            self._told.trouble(self._shard)
 
     def __repr__(self) -> str:
         state = f"in trouble: {self.trouble}" if self.trouble else "writing" if self._task else "quiet"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -39,10 +38,9 @@ def test_after_kill_nine_each_order_has_exactly_one_email_sent(tmp_path: Path, m
     dice = random.Random(20261121)
     in_flight = 0
     for kill in range(KILLS):
-        runtime = shell.start("run", stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
-        mailbox.wait_for((kill + 1) * ORDERS // (KILLS + 2) + dice.randrange(40))
-        os.kill(runtime.pid, signal.SIGKILL)
-        runtime.wait()
+        with shell.start("run", stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as runtime:
+            mailbox.wait_for((kill + 1) * ORDERS // (KILLS + 2) + dice.randrange(40))
+            runtime.send_signal(signal.SIGKILL)
         in_flight += len(mailbox.delivered) > len(shell.tail("emails"))
     shell.run("run", "--until-idle")
     sent = Counter(event["data"]["order_id"] for event in shell.tail("emails"))

@@ -32,9 +32,15 @@ class Shell:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
         return {**clean, "NO_COLOR": "1", **self.environment}
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    @contextmanager
+    def start(self, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+        """A running command; killed at the end if it still runs, so that a failing test does not hang on it."""
         command = [sys.executable, "-m", "headrace", *arguments]
-        return subprocess.Popen(command, cwd=self.folder, env=self.env, text=True, **options)
+        with subprocess.Popen(command, cwd=self.folder, env=self.env, text=True, **options) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def run(self, *arguments: str, stdin: str | None = None, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "headrace", *arguments]

@@ -1,0 +1,128 @@
+"""Dispatch: chunks of a function's events to its workers, and their outcomes back to the shards.
+
+Hands each chunk to the worker with the fewest, a few deep, so that neither the hop between processes nor a slow handler
+holds others up. When a worker dies, what it had goes back to the shards, and only the guilty event is charged.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from headrace.runtime.blame import outcomes_of
+from headrace.runtime.hooks import Hooks
+from headrace.runtime.pacing import Pacing
+from headrace.runtime.ports import Clock, Partition
+from headrace.runtime.shard import Result, Shard
+from headrace.sandbox.manifest import FunctionSpec
+from headrace.sandbox.pool import Pool
+from headrace.sandbox.process import Death, Line, Worker
+from headrace.sandbox.wire import Report
+
+CHUNK_BYTES = 1 << 20
+
+log = structlog.get_logger("headrace")
+_chunk_ids = itertools.count(1)
+
+
+class Dispatch:
+    """The workers' side of a subscription; listens to them.
+
+    `moved` is called after each change, with the shard that has something new to settle or None. The pool must be set
+    before anything is handed out.
+    """
+
+    def __init__(
+        self,
+        spec: FunctionSpec,
+        shards: Mapping[Partition, Shard],
+        clock: Clock,
+        hooks: Hooks,
+        moved: Callable[[Shard | None], None],
+    ) -> None:
+        self.pool: Pool
+        self._spec = spec
+        self._shards = shards
+        self._clock = clock
+        self._hooks = hooks
+        self._moved = moved
+        self._flights: dict[int, dict[int, Shard]] = {}
+        self._pacing = Pacing()
+
+    def hand_out(self) -> None:
+        """Give workers what may run and they have room for; ask for another worker if there is more than that."""
+        ready = [shard for shard in self._shards.values() if shard.ready]
+        random.shuffle(ready)  # no partition is always the first
+        while ready:
+            if (worker := self._free_worker()) is None:
+                self.pool.demand()
+                return
+            shard = ready.pop()
+            chunk = shard.take(next(_chunk_ids), self._pacing.size, CHUNK_BYTES)
+            if chunk is not None:
+                self._flights.setdefault(worker.id, {})[chunk.id] = shard
+                worker.send(chunk)
+            if shard.ready:
+                ready.insert(0, shard)
+
+    def recall(self) -> None:
+        """Let each worker finish the event it runs, and give the others back."""
+        for worker in self.pool.workers:
+            worker.recall()
+
+    # -- what workers tell ----------------------------------------------------------------------------------------
+
+    def worker_ready(self, _worker: Worker) -> None:
+        """A worker can take chunks."""
+        self._moved(None)
+
+    def start_failed(self, _problem: str) -> None:
+        """A worker could not be started; the pool has the reason."""
+        self._moved(None)
+
+    def reported(self, worker: Worker, report: Report) -> None:
+        """Outcomes came back."""
+        flights = self._flights[worker.id]
+        shard = flights[report.chunk]
+        results = shard.report(report.chunk, report.outcomes, now_ms=self._clock.now_ms(), draw=random.random)
+        if not shard.flies(report.chunk):
+            del flights[report.chunk]
+        self._pacing.observe(len(report.outcomes), report.spent_ns / 1e9)
+        self._conclude(shard, results)
+
+    def died(self, worker: Worker, death: Death) -> None:
+        """A worker is gone: what it ran is to blame or not, all else goes back."""
+        if death.reason not in {"stopped", "zygote"}:
+            log.warning("a worker died", function=self._spec.name, reason=death.reason, detail=death.detail)
+        blamed = outcomes_of(death, self._spec)
+        for chunk, shard in self._flights.pop(worker.id, {}).items():
+            outcomes = {index: outcome for (number, index), outcome in blamed.items() if number == chunk}
+            results = shard.lost(chunk, outcomes, now_ms=self._clock.now_ms(), draw=random.random)
+            self._conclude(shard, results)
+        self._moved(None)
+
+    def said(self, _worker: Worker, lines: Sequence[Line]) -> None:
+        """A worker printed or logged."""
+        self._hooks.output(function=self._spec, lines=lines)
+
+    def _conclude(self, shard: Shard, results: Sequence[Result]) -> None:
+        if results:
+            self._hooks.handled(function=self._spec, results=results)
+        self._moved(shard)
+
+    def _free_worker(self) -> Worker | None:
+        """The worker with the fewest chunks, if it has room for another."""
+        workers = self.pool.workers
+        if not workers:
+            return None
+        worker = min(workers, key=lambda w: len(self._flights.get(w.id, ())))
+        more_to_come = len(workers) + self.pool.starting < self._spec.workers[1]
+        depth = 1 if more_to_come else self._pacing.depth
+        return worker if len(self._flights.get(worker.id, ())) < depth else None
+
+    def __repr__(self) -> str:
+        chunks = sum(len(flights) for flights in self._flights.values())
+        return f"<Dispatch of {self._spec.name}: {chunks} chunks in {len(self._flights)} workers, {self._pacing!r}>"

@@ -1,0 +1,42 @@
+"""Where a function begins on a partition: at its progress, or where a new group is to start."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import structlog
+
+from headrace.runtime.ports import Assigned, Reader
+from headrace.runtime.progress import BadProgress, Progress
+from headrace.sandbox.manifest import FunctionSpec
+
+log = structlog.get_logger("headrace")
+
+
+async def progress_at(assigned: Assigned, spec: FunctionSpec, reader: Reader) -> Progress:
+    """The progress to go on from. What cannot be read is replayed; what was deleted is told and passed over."""
+    if assigned.watermark is None:
+        return Progress(await _start_of(assigned, spec.start or "earliest", reader))
+    topic, partition = assigned.partition
+    about = {"function": spec.name, "topic": topic, "partition": partition}
+    try:
+        progress = Progress.restore(assigned.watermark, assigned.progress)
+    except BadProgress as error:
+        log.warning("progress cannot be read; replaying from the watermark", error=str(error), **about)
+        progress = Progress(assigned.watermark)
+    if progress.watermark < assigned.bounds.start:
+        lost = assigned.bounds.start - progress.watermark
+        log.warning("events were deleted before this function saw them", lost=lost, **about)
+        progress = Progress(assigned.bounds.start)
+    return progress
+
+
+async def _start_of(assigned: Assigned, start: str, reader: Reader) -> int:
+    match start:
+        case "earliest":
+            return assigned.bounds.start
+        case "latest":
+            return assigned.bounds.end
+        case moment:
+            timestamp_ms = round(datetime.fromisoformat(moment).timestamp() * 1000)
+            return await reader.offset_at(assigned.partition, timestamp_ms)

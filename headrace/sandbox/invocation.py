@@ -1,0 +1,183 @@
+"""One invocation, from a record's bytes to an outcome.
+
+    read the envelope -> count hops -> decode -> where -> call -> route what it returned -> outcome
+
+It is one coroutine for sync and async handlers: for a sync one it never suspends, so that no event loop is needed to
+drive it, and the handler may run a loop of its own. What nobody asks for is not made: no event, no context and no
+outbox for a handler that takes its payload and returns nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.functions.cloudevents import Envelope, Malformed, read
+from headrace.functions.context import Context
+from headrace.functions.emits import Cause, Emit, Outbox
+from headrace.functions.errors import EmitRefused
+from headrace.functions.event import Event
+from headrace.functions.outcome import Reject, RetryAfter
+from headrace.functions.partition import partition_of
+from headrace.functions.payload import Skip, Unfit
+from headrace.functions.signature import Handler
+from headrace.sandbox import capture
+from headrace.sandbox.failure import failure_of, refusal
+from headrace.sandbox.headers import Header, pack, unpack
+from headrace.sandbox.outcome import Done, Emitted, Failed, Outcome, Postponed, Rejected, Skipped, TimedOut
+from headrace.sandbox.usercode import UserCode
+from headrace.sandbox.wire import Chunk, Start, Task
+
+MAX_EMITS = 4 << 20  # bytes of all emits of one invocation: an outcome must fit a report
+
+_NOT_A_PAYLOAD = frozenset({Skip, Unfit})
+_EMIT_OVERHEAD = 128
+
+
+class HandlerTimeout(BaseException):
+    """The event's time is up. Raised in the handler; not an `Exception`, so that a broad `except` does not stop it."""
+
+
+class Invocation:
+    """How events are run through one handler. `cluster` is the source of records that name none."""
+
+    def __init__(self, handler: Handler, user_code: UserCode, start: Start) -> None:
+        declaration = handler.declaration
+        self._handler = handler
+        self._user_code = user_code
+        self._call = declaration.handler
+        self._decode = handler.payload.decode
+        self._where = declaration.where
+        self._max_hops = declaration.max_hops
+        self._timeout = declaration.timeout
+        self._app = start.app
+        self._cluster = start.cluster
+        self._partitions: Mapping[str, int] = start.partitions
+
+    async def run(self, chunk: Chunk, task: Task, started_ns: int) -> Outcome | None:  # noqa: PLR0911
+        """Handle one event; never raises but for a `HandlerTimeout` that strikes outside of the handler.
+
+        None stands for `Done` without emits.
+        """
+        try:
+            return await self._run(chunk, task, started_ns)
+        except Malformed as error:
+            return Rejected(refusal("Rejected", str(error)))
+        except Reject as error:
+            return Rejected(failure_of(error, self._user_code, type_="Rejected", message=error.reason))
+        except RetryAfter as error:
+            return Postponed(error.seconds)
+        except EmitRefused as error:
+            return Failed(failure_of(error, self._user_code, type_="EmitRefused"), None)
+        except HandlerTimeout as error:
+            return self.timed_out(error)
+        except asyncio.CancelledError as error:
+            return self._cancelled(error, started_ns)
+        except BaseException as error:  # noqa: BLE001  (SystemExit too: it is one handler's failure, not the worker's end)
+            return self._failed(error)
+
+    def timed_out(self, error: BaseException) -> TimedOut:
+        """The outcome of an event whose time was up; `error` shows where it was."""
+        message = f"still running {self._timeout:g} s after it started"
+        return TimedOut(failure_of(error, self._user_code, type_="HandlerTimeout", message=message))
+
+    async def _run(self, chunk: Chunk, task: Task, started_ns: int) -> Outcome | None:
+        headers = unpack(task.headers)
+        place = f"{chunk.topic}/{chunk.partition}/{task.offset}"
+        envelope = read(headers, task.value, place=place, cluster=self._cluster)
+        capture.running.set(envelope)
+        if (hops := envelope.hops) > self._max_hops:
+            return Rejected(refusal("loop", f"went through {hops} handlers, max_hops is {self._max_hops}"))
+        payload = self._decode(envelope.type, envelope.data)
+        if type(payload) in _NOT_A_PAYLOAD:
+            return _unwelcome(payload)
+        if self._where is not None and not self._where(payload, self._event(envelope, chunk, task, headers)):
+            return Skipped("where")
+        return await self._handle(payload, envelope, chunk, task, started_ns)
+
+    async def _handle(
+        self, payload: Any, envelope: Envelope, chunk: Chunk, task: Task, started_ns: int
+    ) -> Outcome | None:
+        outbox = None
+        if self._handler.takes_context:
+            outbox = self._outbox(envelope, task)
+            returned = self._call(payload, self._context(outbox, envelope, chunk, task, started_ns))
+        else:
+            returned = self._call(payload)
+        if self._handler.is_async:
+            returned = await returned
+        if returned is not None:
+            outbox = outbox or self._outbox(envelope, task)
+            outbox.returned(returned)
+        return Done(self._emitted(outbox.emits)) if outbox is not None and outbox.emits else None
+
+    # -- made when asked for ------------------------------------------------------------------------------------------
+
+    def _outbox(self, envelope: Envelope, task: Task) -> Outbox:
+        cause = Cause(envelope, task.key)
+        return Outbox(self._app, self._handler.declaration.name, self._handler.routes, cause)
+
+    def _context(self, outbox: Outbox, envelope: Envelope, chunk: Chunk, task: Task, started_ns: int) -> Context[None]:
+        return Context(
+            lambda: self._event(envelope, chunk, task, unpack(task.headers)),
+            lambda event: capture.logger_for(event, self._handler.declaration.name),
+            outbox=outbox,
+            attempt=task.attempt,
+            deadline=started_ns / 1e9 + self._timeout,
+            state=None,
+        )
+
+    def _event(self, envelope: Envelope, chunk: Chunk, task: Task, headers: list[Header]) -> Event:
+        return Event(
+            id=envelope.id,
+            source=envelope.source,
+            type=envelope.type,
+            time=envelope.time(task.timestamp),
+            subject=envelope.subject,
+            topic=chunk.topic,
+            partition=chunk.partition,
+            offset=task.offset,
+            key=None if task.key is None else task.key.decode("utf-8", "surrogateescape"),
+            headers=tuple(headers),
+        )
+
+    # -- outcomes -----------------------------------------------------------------------------------------------------
+
+    def _emitted(self, emits: list[Emit]) -> list[Emitted]:
+        now_ms = time.time_ns() // 1_000_000
+        emitted = [self._place(emit, now_ms) for emit in emits]
+        size = sum(_EMIT_OVERHEAD + len(e.key or b"") + len(e.value or b"") + len(e.headers) for e in emitted)
+        if size > MAX_EMITS:
+            raise EmitRefused(
+                f"{len(emitted):,} emits of {size:,} bytes in all, over the limit of {MAX_EMITS:,} for one event: "
+                "emit less for each event, or keep large content elsewhere and emit references to it"
+            )
+        return emitted
+
+    def _place(self, emit: Emit, now_ms: int) -> Emitted:
+        if not (partitions := self._partitions.get(emit.topic, 0)):
+            raise EmitRefused(f"topic {emit.topic!r} was not there when this worker started; restart the runtime")
+        # A null key goes by the event's id, so that a redelivery, which derives the same id, writes to the same place.
+        partition = partition_of(emit.id.encode() if emit.key is None else emit.key, partitions)
+        return Emitted(emit.topic, partition, now_ms, emit.key, emit.value, pack(emit.headers), emit.id, emit.type)
+
+    def _failed(self, error: BaseException) -> Failed:
+        retries = self._handler.declaration.retry.retries(error)
+        return Failed(failure_of(error, self._user_code), 0 if retries else None)
+
+    def _cancelled(self, error: asyncio.CancelledError, started_ns: int) -> Outcome:
+        """A cancellation is the watch's if the time is up, and the handler's own doing if not."""
+        if time.monotonic_ns() - started_ns < self._timeout * 1e9:
+            return self._failed(error)
+        return self.timed_out(error)
+
+    def __repr__(self) -> str:
+        return f"<Invocation of {self._handler.declaration.name}, timeout {self._timeout:g} s>"
+
+
+def _unwelcome(payload: Skip | Unfit) -> Outcome:
+    if isinstance(payload, Skip):
+        return Skipped(payload.reason, payload.type)
+    return Rejected(refusal("Rejected", payload.message))

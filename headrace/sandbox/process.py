@@ -1,0 +1,192 @@
+"""The zygote as the parent sees it: it starts workers and reads manifests. Imports no user code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from headrace.functions.errors import DeclarationError, HeadraceError, SandboxError, TargetError
+from headrace.sandbox.child import Listener, Seat, Worker, WorkerSpec
+from headrace.sandbox.death import Death
+from headrace.sandbox.link import Link
+from headrace.sandbox.manifest import Manifest
+from headrace.sandbox.output import Line
+from headrace.sandbox.page import Page, create_page
+from headrace.sandbox.wire import VERSION, Broken, Ready, Report, Target
+
+__all__ = ["Death", "Line", "Listener", "Worker", "WorkerSpec", "Zygote"]
+
+MANIFEST_TIMEOUT = 10.0
+MANIFEST_MEMORY = 512 << 20
+
+
+class Zygote:
+    """Starts workers, each forked from one small process that has imported headrace and nothing of the user's.
+
+    If that process dies its workers die with it (`Death.reason` "zygote"), and the next `spawn` starts another.
+    """
+
+    def __init__(self) -> None:
+        self._link: Link | None = None
+        self._starting = asyncio.Lock()
+        self._lives: set[asyncio.Task[None]] = set()
+        self._workers: set[Worker] = set()
+        self._last_worker = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The zygote's process id, None if it is not running."""
+        return self._link.pid if self._link is not None and self._link.alive else None
+
+    async def start(self) -> None:
+        """Start the zygote unless it runs. Raises `SandboxError` if it cannot be started."""
+        async with self._starting:
+            if self._link is None or not self._link.alive:
+                if self._link is not None:
+                    await self._link.close()
+                self._link = await Link.open()
+
+    async def spawn(
+        self, spec: WorkerSpec, listener: Listener, *, generation: int = 0, ready_timeout: float = 10.0
+    ) -> Worker:
+        """Start a worker; returns when it has imported the target.
+
+        Raises `TargetError` or `DeclarationError`, as the worker worded it, if the target cannot serve, and
+        `SandboxError` if no worker could be started.
+        """
+        worker = await self._fork(spec, listener, generation)
+        try:
+            _check(await self._answer_of(worker, ready_timeout))
+        except BaseException:
+            worker.kill()
+            raise
+        return worker
+
+    async def read_manifest(self, target: Target, app: str) -> Manifest:
+        """What the target declares, read in a worker without secrets. Raises as `spawn` does."""
+        spec = WorkerSpec(target, None, app, cluster="", environment={}, partitions={})
+        worker = await self.spawn(spec, _Nobody(), ready_timeout=MANIFEST_TIMEOUT)
+        await worker.stop(1.0)
+        if worker.manifest is None:
+            raise SandboxError(f"{target.path}: the worker read the target and sent no manifest; this is a bug")
+        return worker.manifest
+
+    async def close(self) -> None:
+        """Kill what still runs and end the zygote. Returns when all of it is gone."""
+        for worker in self._workers:
+            worker.kill()
+        if self._lives:
+            await asyncio.wait(set(self._lives))
+        if self._link is not None:
+            await self._link.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _fork(self, spec: WorkerSpec, listener: Listener, generation: int) -> Worker:
+        await self.start()
+        assert self._link is not None
+        self._last_worker += 1
+        number = self._last_worker
+        with _Ends() as ends:
+            seat = await self._seat(self._link, ends, number, generation, spec)
+            worker = Worker(seat, spec, listener)
+            life = await worker.connect(*ends.take())
+        self._workers.add(worker)
+        self._lives.add(life)
+        life.add_done_callback(self._lives.discard)
+        life.add_done_callback(lambda _: self._workers.discard(worker))
+        return worker
+
+    async def _seat(self, link: Link, ends: _Ends, number: int, generation: int, spec: WorkerSpec) -> Seat:
+        grants = spec.function.grants if spec.function is not None else None
+        memory = MANIFEST_MEMORY if grants is None else 0 if grants.unrestricted else grants.memory
+        folder = Path(tempfile.mkdtemp(prefix="headrace-"))
+        try:
+            born = await link.fork(number, str(folder), memory, ends.theirs)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return Seat(number, generation, born.pid, born.pidfd, born.status, Page(ends.page), folder)
+
+    async def _answer_of(self, worker: Worker, timeout: float) -> Ready | Broken:
+        ends: list[asyncio.Future[Any]] = [worker.answer, worker.death]
+        await asyncio.wait(ends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if worker.answer.done():
+            return worker.answer.result()
+        path = worker.spec.target.path
+        if worker.death.done():
+            death = worker.death.result()
+            said = "".join(f"\n  {line}" for line in death.output)
+            raise SandboxError(f"{path}: importing it ended the worker: {death.detail}{said}")
+        raise TargetError(
+            f"{path}: importing it took more than {timeout:g} s; a module must import quickly: "
+            "move slow work into the handler"
+        )
+
+    def __repr__(self) -> str:
+        state = f"pid {self.pid}, {len(self._lives)} workers" if self.pid else "not running"
+        return f"<Zygote, {state}>"
+
+
+class _Ends:
+    """The pipes, the socket and the page of a worker to be. Whatever was not taken is closed."""
+
+    def __init__(self) -> None:
+        self._ours, their_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._pipes = [os.pipe(), os.pipe()]
+        self.page = create_page()
+        self.theirs = (their_socket.detach(), self._pipes[0][1], self._pipes[1][1], self.page)
+        self._taken = False
+
+    def take(self) -> tuple[socket.socket, int, int]:
+        """The parent's ends: socket, stdout, stderr."""
+        self._taken = True
+        return self._ours, self._pipes[0][0], self._pipes[1][0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self.theirs:
+            os.close(fd)
+        if not self._taken:
+            self._ours.close()
+            for reader, _writer in self._pipes:
+                os.close(reader)
+
+
+class _Nobody:
+    """Listens to a worker that only reads the manifest."""
+
+    def reported(self, worker: Worker, report: Report) -> None:
+        """Nothing was sent, so nothing comes."""
+
+    def died(self, worker: Worker, death: Death) -> None:
+        """As it should."""
+
+    def said(self, worker: Worker, lines: Sequence[Line]) -> None:
+        """What a module prints while its manifest is read, it prints again in every worker."""
+
+
+def _check(answer: Ready | Broken) -> None:
+    if isinstance(answer, Broken):
+        kind: type[HeadraceError] = DeclarationError if answer.kind == "declaration" else TargetError
+        raise kind(answer.failure.message)
+    if answer.version != VERSION:
+        raise SandboxError(
+            f"the worker speaks version {answer.version} of the protocol, not {VERSION}: restart headrace"
+        )

@@ -1,0 +1,114 @@
+"""What a worker may report: nothing but outcomes of events it was given, in order, each once.
+
+The worker's end of the socket is within reach of the handler, so a report is checked before anything acts on it. What
+these checks let through can only be wrong about the function's own events.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+
+from headrace.functions.codec import MAX_EVENT_BYTES
+from headrace.functions.errors import SandboxError
+from headrace.sandbox.headers import unpack
+from headrace.sandbox.outcome import (
+    Crashed,
+    Done,
+    Emitted,
+    Failed,
+    Failure,
+    Outcome,
+    Postponed,
+    Rejected,
+    Skipped,
+    TimedOut,
+)
+from headrace.sandbox.wire import Chunk, Report
+
+_LONGEST = 64 << 10  # characters of a failure, well above what a worker cuts it to
+_DAY_NS = 86_400 * 10**9
+_LAST_MS = 1 << 62
+
+
+class Flights:
+    """The chunks that are in one worker. `partitions` are those of the topics it may emit to."""
+
+    def __init__(self, partitions: Mapping[str, int]) -> None:
+        self.events = 0
+        self.chunks = 0
+        self._partitions = partitions
+        self._flying: dict[int, tuple[int, int]] = {}
+
+    def add(self, chunk: Chunk) -> None:
+        """A chunk was sent."""
+        self._flying[chunk.id] = (0, len(chunk.tasks))
+        self.events += len(chunk.tasks)
+        self.chunks += 1
+
+    def accept(self, report: Report) -> None:
+        """Take a report off what is in flight. Raises `SandboxError` for one that no honest worker sends."""
+        first, count = self._flying.get(report.chunk, (0, 0))
+        after = report.first + len(report.outcomes)
+        if report.first != first or not first < after <= count:
+            raise SandboxError(
+                f"a report on events {report.first} to {after - 1} of chunk {report.chunk}, not in flight"
+            )
+        if not 0 <= report.spent_ns <= _DAY_NS:
+            raise SandboxError(f"a report that says it took {report.spent_ns} ns")
+        if any(report.outcomes):
+            for outcome in report.outcomes:
+                if outcome is not None:
+                    self._check(outcome)
+        self.events -= len(report.outcomes)
+        if after == count:
+            del self._flying[report.chunk]
+        else:
+            self._flying[report.chunk] = (after, count)
+
+    def has(self, chunk: int, index: int) -> bool:
+        """Whether that event is in the worker and not reported."""
+        first, count = self._flying.get(chunk, (0, 0))
+        return first <= index < count
+
+    def _check(self, outcome: Outcome) -> None:
+        match outcome:
+            case Done(emits):
+                for emit in emits:
+                    self._check_emit(emit)
+            case Rejected(failure) | Failed(failure) | TimedOut(failure):
+                _check_failure(failure)
+            case Crashed():
+                raise SandboxError("a crash, which no worker lives to report")
+            case _:
+                pass
+        _check_numbers(outcome)
+
+    def _check_emit(self, emit: Emitted) -> None:
+        if not 0 <= emit.partition < self._partitions.get(emit.topic, 0):
+            raise SandboxError(f"an emit to {emit.topic[:249]!r} partition {emit.partition}, which it may not write to")
+        if len(emit.value or b"") > MAX_EVENT_BYTES or not 0 <= emit.timestamp <= _LAST_MS:
+            raise SandboxError("an emit over the size limit, or of no possible time")
+        try:
+            unpack(emit.headers)
+        except msgspec.DecodeError as error:
+            raise SandboxError("an emit whose headers cannot be read") from error
+
+    def __repr__(self) -> str:
+        return f"<Flights: {self.events} events of {len(self._flying)} chunks>"
+
+
+def _check_failure(failure: Failure) -> None:
+    if len(failure.type) + len(failure.message) + len(failure.stack) + len(failure.fingerprint) > _LONGEST:
+        raise SandboxError("a failure longer than any")
+
+
+def _check_numbers(outcome: Outcome) -> None:
+    if isinstance(outcome, Failed) and outcome.rule not in {None, 0}:
+        raise SandboxError(f"a failure under retry rule {outcome.rule}, of which there is none")
+    if isinstance(outcome, Postponed) and not 0 <= outcome.seconds < math.inf:
+        raise SandboxError(f"an event postponed by {outcome.seconds} s")
+    if isinstance(outcome, Skipped) and len(outcome.reason) + len(outcome.type or "") > _LONGEST:
+        raise SandboxError("a skip with a reason longer than any")
