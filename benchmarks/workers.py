@@ -28,14 +28,11 @@ from headrace.sandbox.wire import Chunk, Report, Task
 SOURCE = """
 from pydantic import BaseModel
 from headrace import function
-
 class Order(BaseModel):
     order_id: str
     total: float
-
 @function("orders")
 def sync_noop(order: Order) -> None: ...
-
 @function("orders")
 async def async_noop(order: Order) -> None: ...
 """

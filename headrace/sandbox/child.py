@@ -69,15 +69,15 @@ class WorkerSpec:
 class Listener(Protocol):
     """Who is told what a worker does. Called on the loop; must not block."""
 
-    def reported(self, worker: Worker, report: Report) -> None:
+    def reported(self, worker: Worker, report: Report, /) -> None:
         """Outcomes came. They were checked: events in flight on this worker, in order, each once."""
         ...
 
-    def died(self, worker: Worker, death: Death) -> None:
+    def died(self, worker: Worker, death: Death, /) -> None:
         """The worker is gone; told exactly once for every worker that became ready, after its last report."""
         ...
 
-    def said(self, worker: Worker, lines: Sequence[Line]) -> None:
+    def said(self, worker: Worker, lines: Sequence[Line], /) -> None:
         """It printed or logged."""
         ...
 

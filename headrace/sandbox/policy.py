@@ -42,7 +42,12 @@ def isolation_level() -> IsolationLevel:
             "scrubbed environment",
             "no inherited file descriptors",
         ),
-        missing=("files (Landlock)", "network and system calls (seccomp)", "own user (uid drop)"),
+        missing=(
+            "files (Landlock)",
+            "network and system calls (seccomp)",
+            "own user (uid drop)",
+            "CPU share and size of the temporary folder",
+        ),
     )
 
 

@@ -114,11 +114,13 @@ class Connection:
 
     def receive_start(self) -> Start | None:
         """The first command; None if the parent ended before it."""
-        while commands := self.receive():
-            (start,) = commands
-            assert isinstance(start, Start)
-            return start
-        return None
+        match self.receive():
+            case [Start() as start]:  # the parent sends nothing else before it has an answer
+                return start
+            case []:
+                return None
+            case other:
+                raise TypeError(f"the first commands are {other!r}, not one Start")
 
     def receive(self) -> list[Command]:
         """The next commands; none at the end."""

@@ -14,10 +14,9 @@ from typing import NamedTuple, TypeVar
 
 from headrace.functions.errors import BrokerError, BrokerUnavailable
 from headrace.runtime.ports import Bounds, Fetched, Partition, Record
-from headrace.triggers.brokers.sqlite.failure import translated
+from headrace.triggers.brokers.sqlite.failure import translated, unknown_topic
 from headrace.triggers.brokers.sqlite.files import Files
 from headrace.triggers.brokers.sqlite.schema import OFFSET_BITS, OFFSET_MASK
-from headrace.triggers.brokers.sqlite.topics import unknown_topic
 
 T = TypeVar("T")
 

@@ -1,13 +1,12 @@
-"""Topics: made, and missed."""
+"""Topics: made, and described."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from headrace.functions.errors import BrokerError, UnknownTopic
+from headrace.functions.errors import BrokerError
 from headrace.functions.names import TOPIC_RULE, is_topic
 from headrace.runtime.ports import TopicSpec
 
@@ -15,13 +14,6 @@ if TYPE_CHECKING:
     from headrace.triggers.brokers.sqlite.transaction import Transaction
 
 MOST_PARTITIONS = 1024
-
-
-def unknown_topic(name: str, others: Iterable[str]) -> UnknownTopic:
-    """The error for a topic that is not there, with the one that was perhaps meant."""
-    near = get_close_matches(name, others, n=1)
-    meant = f"did you mean {near[0]!r}? If not, create" if near else "create"
-    return UnknownTopic(f"topic {name!r} does not exist on this log: {meant} it with `headrace topics create {name}`")
 
 
 def create(transaction: Transaction, specs: Sequence[TopicSpec], default_partitions: int) -> list[str]:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from headrace.functions.errors import BrokerError, Fenced
 from headrace.functions.partition import partition_of
 from headrace.runtime.ports import Append, Position, Settlement
+from headrace.triggers.brokers.sqlite.failure import unknown_topic
 from headrace.triggers.brokers.sqlite.schema import OFFSET_BITS
-from headrace.triggers.brokers.sqlite.topics import unknown_topic
 
 _INSERT = "INSERT INTO record(id, ats, ts, k, v, h) VALUES (?, ?, ?, ?, ?, ?)"
 _PARTS = "SELECT tp, next, last_ats FROM part JOIN topic ON topic = id WHERE name = ? ORDER BY p"
