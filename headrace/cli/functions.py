@@ -88,5 +88,5 @@ def _short(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}={_short(item)}" for name, item in value.items() if item not in (None, [], {}, False))
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return "; ".join(_short(item) for item in value)
     return str(value)

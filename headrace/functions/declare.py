@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import AwareDatetime, ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict, Unpack
 
@@ -41,7 +41,7 @@ class Options(TypedDict, total=False):
 
     name: str
     emits: Emits
-    retry: Retry
+    retry: Retry | Annotated[Sequence[Retry], MinLen(1)]
     timeout: Seconds
     order: Order
     concurrency: Annotated[int, Ge(1)]
@@ -72,7 +72,7 @@ class Declaration:
     line: int
     explicit: frozenset[str]
     emits: Emits | None = None
-    retry: Retry = Retry()  # noqa: RUF009  (frozen)
+    retry: Retry | Sequence[Retry] = Retry()  # noqa: RUF009  (frozen)
     timeout: float = 30.0
     order: Order = "key"
     concurrency: int = 1
@@ -95,6 +95,11 @@ class Declaration:
     def place(self) -> str:
         """Where it is declared, as `file:line`."""
         return f"{self.file}:{self.line}"
+
+    @property
+    def rules(self) -> tuple[Retry, ...]:
+        """The retry rules; the first one that an exception fits applies."""
+        return (self.retry,) if isinstance(self.retry, Retry) else tuple(self.retry)
 
     def __repr__(self) -> str:
         return f"<Declaration {self.name} of {', '.join(self.topics)} at {self.place}>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
@@ -33,6 +34,11 @@ class Retry:
     def retries(self, error: BaseException) -> bool:
         """Whether an attempt that raised `error` may be followed by another."""
         return isinstance(error, self.on) and not isinstance(error, self.not_on)
+
+
+def rule_of(rules: Sequence[Retry], error: BaseException) -> int | None:
+    """The number of the first rule that retries `error`; None if none does."""
+    return next((number for number, rule in enumerate(rules) if rule.retries(error)), None)
 
 
 def delay_before(retry: int, *, delay: float, factor: float, max_delay: float, jitter: str, draw: float) -> float:

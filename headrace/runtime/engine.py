@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from headrace.functions.errors import DeclarationError
 from headrace.functions.names import dead_letter_topic_of, group_of
 from headrace.runtime.deadletter import Sender
 from headrace.runtime.dispatch import Dispatch
@@ -51,7 +50,6 @@ class Engine:
 
     async def open(self) -> None:
         """See that all topics are there, then begin with every function."""
-        check_topics(self._plan)
         await self._create_topics()
         topics = await self._store.topics()
         for spec in self._plan.manifest.functions:
@@ -136,13 +134,3 @@ def dead_letter_topic(app: str, spec: FunctionSpec) -> str | None:
     """Where a function's dead letters go; None if it discards them."""
     return None if spec.discard is not None else spec.dead_letter or dead_letter_topic_of(app, spec.name)
 
-
-def check_topics(plan: Plan) -> None:
-    """Refuse a dead-letter topic that some function takes as ordinary input. Raises `DeclarationError`."""
-    inputs = {topic: spec for spec in plan.manifest.functions for topic in spec.topics}
-    for spec in plan.manifest.functions:
-        if (reader := inputs.get(dead_letter_topic(plan.app, spec) or "")) is not None:
-            raise DeclarationError(
-                f"{reader.file}:{reader.line}: {reader.name} subscribes to {dead_letter_topic(plan.app, spec)!r}, the "
-                f"dead-letter topic of {spec.name}: a redrive would reach it too. Give one of them another topic"
-            )

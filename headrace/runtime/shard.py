@@ -36,7 +36,7 @@ class Terms:
 
     group: str
     order: str
-    retry: RetryPolicy
+    retry: Sequence[RetryPolicy]
     sender: Sender | None
     watched: bool = False
 

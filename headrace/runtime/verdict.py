@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -53,10 +54,11 @@ class GiveBack:
 Verdict = Finish | Again | SetAside | GiveBack
 
 
-def judge(outcome: Outcome, policy: RetryPolicy, *, failures: int, age_ms: int, draw: float) -> Verdict:  # noqa: PLR0911
+def judge(outcome: Outcome, rules: Sequence[RetryPolicy], *, failures: int, age_ms: int, draw: float) -> Verdict:  # noqa: PLR0911
     """The verdict on an attempt of an event with `failures` charged before it and a record `age_ms` old.
 
-    `draw` from [0, 1) is the randomness of the jitter.
+    A `Failed` names the rule that applies to it; timeouts, crashes and `RetryAfter` follow the last one. `draw` from
+    [0, 1) is the randomness of the jitter.
     """
     match outcome:
         case Done(emits):
@@ -68,21 +70,19 @@ def judge(outcome: Outcome, policy: RetryPolicy, *, failures: int, age_ms: int, 
         case Rejected(failure):
             return SetAside(failure, failures + 1)
         case Failed(failure, rule):
-            return (
-                _charge(failure, policy, failures, age_ms, draw)
-                if rule is not None
-                else SetAside(failure, failures + 1)
-            )
-        case TimedOut(failure) | Crashed(failure):
+            # The number comes from the worker: one that is out of range means the last rule, not a crash of ours.
+            policy = None if rule is None else rules[rule if 0 <= rule < len(rules) else -1]
             return _charge(failure, policy, failures, age_ms, draw)
+        case TimedOut(failure) | Crashed(failure):
+            return _charge(failure, rules[-1], failures, age_ms, draw)
         case Postponed(seconds):
-            return _postpone(seconds, policy, failures, age_ms)
+            return _postpone(seconds, rules[-1], failures, age_ms)
         case _:
             assert_never(outcome)
 
 
-def _charge(failure: Failure, policy: RetryPolicy, failures: int, age_ms: int, draw: float) -> Verdict:
-    if failures + 1 >= policy.attempts or _too_old(policy, age_ms):
+def _charge(failure: Failure, policy: RetryPolicy | None, failures: int, age_ms: int, draw: float) -> Verdict:
+    if policy is None or failures + 1 >= policy.attempts or _too_old(policy, age_ms):
         return SetAside(failure, failures + 1)
     delay = delay_before(
         failures + 1,

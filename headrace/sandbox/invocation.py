@@ -22,6 +22,7 @@ from headrace.functions.event import Event
 from headrace.functions.outcome import Reject, RetryAfter
 from headrace.functions.partition import partition_of
 from headrace.functions.payload import Skip, Unfit
+from headrace.functions.retry import rule_of
 from headrace.functions.signature import Handler
 from headrace.sandbox import capture
 from headrace.sandbox.failure import failure_of, refusal
@@ -51,6 +52,7 @@ class Invocation:
         self._decode = handler.payload.decode
         self._where = declaration.where
         self._max_hops = declaration.max_hops
+        self._rules = declaration.rules
         self._timeout = declaration.timeout
         self._app = start.app
         self._cluster = start.cluster
@@ -164,8 +166,7 @@ class Invocation:
         return Emitted(emit.topic, partition, now_ms, emit.key, emit.value, pack(emit.headers), emit.id, emit.type)
 
     def _failed(self, error: BaseException) -> Failed:
-        retries = self._handler.declaration.retry.retries(error)
-        return Failed(failure_of(error, self._user_code), 0 if retries else None)
+        return Failed(failure_of(error, self._user_code), rule_of(self._rules, error))
 
     def _cancelled(self, error: asyncio.CancelledError, started_ns: int) -> Outcome:
         """A cancellation is the watch's if the time is up, and the handler's own doing if not."""

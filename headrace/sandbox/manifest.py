@@ -6,7 +6,7 @@ import msgspec
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """`Retry` without its classes: those are matched in the worker."""
+    """A retry rule without its classes: those are matched in the worker, which reports the rule's number."""
 
     attempts: int
     delay: float
@@ -35,7 +35,8 @@ class FunctionSpec(msgspec.Struct, frozen=True):
     """One declared function: all the runtime needs to subscribe to topics on its behalf.
 
     `emits` maps a topic to the type names it takes (empty: any). `start` is "earliest", "latest", an ISO 8601 time or
-    None. `discard` is the reason of a `Discard` in place of a dead-letter topic. `explicit` names the options set in
+    None. `retry` has at least one rule; what no exception explains (a timeout, a crash, a `RetryAfter`) follows the
+    last, which is the most general. `discard` is the reason of a `Discard` in place of a dead-letter topic. `explicit` names the options set in
     code. `schema` is the payload's JSON Schema as JSON text, None for `str` and `bytes`.
     """
 
@@ -47,7 +48,7 @@ class FunctionSpec(msgspec.Struct, frozen=True):
     line: int
     doc: str
     is_async: bool
-    retry: RetryPolicy
+    retry: list[RetryPolicy]
     timeout: float
     order: str
     concurrency: int

@@ -30,7 +30,7 @@ def spec_of(handler: Handler) -> FunctionSpec:
         line=declared.line,
         doc=(inspect.getdoc(declared.handler) or "").partition("\n")[0],
         is_async=handler.is_async,
-        retry=_retry(declared.retry),
+        retry=[_retry(rule) for rule in declared.rules],
         timeout=declared.timeout,
         order=declared.order,
         concurrency=declared.concurrency,

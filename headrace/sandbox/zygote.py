@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -27,7 +28,7 @@ class Zygote:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._wake, self._waker = socket.socketpair()
-        self._workers: set[int] = set()
+        self._workers: dict[int, str] = {}  # and the folder of each
         self._asked_to_end = False
         for end in (self._wake, self._waker):
             end.setblocking(False)
@@ -50,8 +51,9 @@ class Zygote:
                 if not packet:
                     break
                 self._fork(decode_fork(packet), fds)
-        self._workers.clear()
         kill_strays(set())
+        for folder in self._workers.values():  # the parent would have, had it lived
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _fork(self, order: Fork, fds: list[int]) -> None:
         zygote = os.getpid()
@@ -66,7 +68,7 @@ class Zygote:
             os.close(fd)
         if pid < 0:
             return
-        self._workers.add(pid)
+        self._workers[pid] = order.folder
         pidfd = os.pidfd_open(pid)  # even if it has died: only `_reap` takes its number away
         socket.send_fds(self._control, [encode(Forked(order.number, pid))], [pidfd])
         os.close(pidfd)
@@ -94,9 +96,10 @@ class Zygote:
             while (found := os.waitpid(-1, os.WNOHANG))[0]:
                 ended.append(found)
         ours = [(pid, status) for pid, status in ended if pid in self._workers]
-        self._workers.difference_update(pid for pid, _ in ours)
+        for pid, _ in ours:
+            del self._workers[pid]
         if ours:
-            kill_strays(self._workers)
+            kill_strays(set(self._workers))
         for pid, status in ours:
             self._control.send(encode(Ended(pid, status)))
 

@@ -425,15 +425,21 @@ def busy(data: dict) -> None:
 async def test_nothing_is_left_of_a_parent_that_was_killed(tmp_path: Path) -> None:
     support = str(Path(__file__).parents[1] / "support")
     script = PARENT.format(path=[support], folder=str(tmp_path), source=BUSY)
-    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=subprocess.PIPE)
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(folder)}
+    )
     assert parent.stdout is not None
     pids = [int(pid) for pid in (await parent.stdout.readline()).split()]
     assert len(pids) == 3
     assert not any(gone(pid) for pid in pids)
+    assert any(folder.iterdir())
     parent.kill()
     await parent.wait()
     for pid in pids:
         await wait_until(lambda pid=pid: gone(pid), f"the end of {pid}")
+    assert not any(folder.iterdir())
 
 
 async def test_a_parent_that_ends_in_order_leaves_nothing_either(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ FAILURE = Failure("ValueError", "no")
 
 def shard_at(watermark: int = 0, progress: bytes = b"", *, sender: Sender | None = SENDER) -> Shard:
     assigned = Assigned(PARTITION, 1, watermark, progress, Bounds(0, 0))
-    return Shard(assigned, Progress.restore(watermark, progress), Terms("app.f", "key", POLICY, sender))
+    return Shard(assigned, Progress.restore(watermark, progress), Terms("app.f", "key", [POLICY], sender))
 
 
 def offer(shard: Shard, *keys: bytes | None, now_ms: int = 0) -> None:
@@ -142,7 +142,7 @@ def test_attempts_survive_a_restart_and_so_does_the_wait() -> None:
 
 
 def test_a_new_group_settles_where_it_starts_before_anything_else() -> None:
-    shard = Shard(Assigned(PARTITION, 1, None, b"", Bounds(3, 9)), Progress(9), Terms("app.f", "key", POLICY, SENDER))
+    shard = Shard(Assigned(PARTITION, 1, None, b"", Bounds(3, 9)), Progress(9), Terms("app.f", "key", [POLICY], SENDER))
     settlement = shard.settlement()
     assert settlement is not None
     assert settlement.watermark == 9
