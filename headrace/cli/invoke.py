@@ -101,13 +101,13 @@ class _Watch:
             self.outcome.set_result(report.outcomes[0] or Done())
 
     def died(self, _worker: Worker, death: Death) -> None:
-        from headrace.runtime.blame import outcomes_of  # noqa: PLC0415
+        from headrace.runtime.blame import blame  # noqa: PLC0415
         from headrace.sandbox.outcome import Crashed, Failure  # noqa: PLC0415
 
         if not self.outcome.done():
-            blamed = outcomes_of(death, self._spec)
+            guilty = blame(death, death.running, self._spec).guilty
             unexplained = Crashed(Failure("WorkerCrashed", death.detail, "\n".join(death.output)))
-            self.outcome.set_result(next(iter(blamed.values()), unexplained))
+            self.outcome.set_result(next(iter(guilty.values()), unexplained))
 
     def said(self, _worker: Worker, lines: Sequence[Line]) -> None:
         self.logs += [

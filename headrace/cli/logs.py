@@ -12,7 +12,7 @@ import structlog
 
 from headrace.functions.cloudevents import Malformed, read
 from headrace.runtime.hooks import hookimpl
-from headrace.runtime.shard import Result
+from headrace.runtime.result import Result
 from headrace.runtime.verdict import Again, SetAside
 from headrace.sandbox.headers import unpack
 from headrace.sandbox.manifest import FunctionSpec

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
-from headrace.runtime.blame import outcomes_of
+from headrace.runtime.blame import Running, blame
 from headrace.runtime.hooks import Hooks
 from headrace.runtime.pacing import Pacing
 from headrace.runtime.ports import Clock, Partition
-from headrace.runtime.shard import Result, Shard
+from headrace.runtime.result import Result
+from headrace.runtime.shard import Shard
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.pool import Pool
 from headrace.sandbox.process import Death, Line, Worker
-from headrace.sandbox.wire import Report
+from headrace.sandbox.wire import Chunk, Report
 
 CHUNK_BYTES = 1 << 20
 
@@ -32,7 +34,7 @@ class Dispatch:
     """The workers' side of a subscription; listens to them.
 
     `moved` is called after each change, with the shard that has something new to settle or None. The pool must be set
-    before anything is handed out.
+    before anything is handed out. `dice` draws the jitter of retries and the order in which partitions are served.
     """
 
     def __init__(
@@ -41,7 +43,9 @@ class Dispatch:
         shards: Mapping[Partition, Shard],
         clock: Clock,
         hooks: Hooks,
+        *,
         moved: Callable[[Shard | None], None],
+        dice: random.Random,
     ) -> None:
         self.pool: Pool
         self._spec = spec
@@ -49,24 +53,53 @@ class Dispatch:
         self._clock = clock
         self._hooks = hooks
         self._moved = moved
-        self._flights: dict[int, dict[int, Shard]] = {}
+        self._dice = dice
+        self._flights: defaultdict[int, dict[int, Shard]] = defaultdict(dict)
+        self._alone: set[int] = set()  # workers that have an event which runs alone
         self._pacing = Pacing()
 
     def hand_out(self) -> None:
         """Give workers what may run and they have room for; ask for another worker if there is more than that."""
+        if self._hand_out_alone():
+            return
         ready = [shard for shard in self._shards.values() if shard.ready]
-        random.shuffle(ready)  # no partition is always the first
+        self._dice.shuffle(ready)  # no partition is always the first
         while ready:
             if (worker := self._free_worker()) is None:
                 self.pool.demand()
                 return
             shard = ready.pop()
-            chunk = shard.take(next(_chunk_ids), self._pacing.size, CHUNK_BYTES)
+            chunk = shard.take(next(_chunk_ids), self._pacing.size, CHUNK_BYTES, generation=worker.generation)
             if chunk is not None:
-                self._flights.setdefault(worker.id, {})[chunk.id] = shard
-                worker.send(chunk)
+                self._send(worker, chunk, shard)
             if shard.ready:
                 ready.insert(0, shard)
+
+    def _hand_out_alone(self) -> bool:
+        """Give idle workers the events that have to run alone; whether some still wait for a worker to run empty.
+
+        Nothing else is handed out while they wait: otherwise no worker might ever be idle.
+        """
+        for shard in self._shards.values():
+            while shard.ready_alone:
+                worker = next((one for one in self.pool.workers if not self._flights.get(one.id)), None)
+                if worker is None:
+                    self.pool.demand()
+                    return True
+                if (chunk := shard.take_alone(next(_chunk_ids), generation=worker.generation)) is not None:
+                    self._alone.add(worker.id)
+                    self._send(worker, chunk, shard)
+        return False
+
+    def _send(self, worker: Worker, chunk: Chunk, shard: Shard) -> None:
+        self._flights[worker.id][chunk.id] = shard
+        worker.send(chunk)
+
+    def kill_holders(self, shards: Collection[Shard]) -> None:
+        """Kill the workers that still run events of these shards; nobody is charged for that."""
+        for worker in self.pool.workers:
+            if any(shard in shards for shard in self._flights.get(worker.id, {}).values()):
+                worker.kill()
 
     def recall(self) -> None:
         """Let each worker finish the event it runs, and give the others back."""
@@ -87,21 +120,29 @@ class Dispatch:
         """Outcomes came back."""
         flights = self._flights[worker.id]
         shard = flights[report.chunk]
-        results = shard.report(report.chunk, report.outcomes, now_ms=self._clock.now_ms(), draw=random.random)
+        results = shard.report(
+            report.chunk, report.first, report.outcomes, now_ms=self._clock.now_ms(), draw=self._dice.random
+        )
         if not shard.flies(report.chunk):
             del flights[report.chunk]
+            if not flights:
+                self._alone.discard(worker.id)
         self._pacing.observe(len(report.outcomes), report.spent_ns / 1e9)
         self._conclude(shard, results)
 
     def died(self, worker: Worker, death: Death) -> None:
-        """A worker is gone: what it ran is to blame or not, all else goes back."""
+        """A worker is gone: what it ran is to blame, suspect or neither; all that is not charged goes back."""
         if death.reason not in {"stopped", "zygote"}:
             log.warning("a worker died", function=self._spec.name, reason=death.reason, detail=death.detail)
-        blamed = outcomes_of(death, self._spec)
-        for chunk, shard in self._flights.pop(worker.id, {}).items():
-            outcomes = {index: outcome for (number, index), outcome in blamed.items() if number == chunk}
-            results = shard.lost(chunk, outcomes, now_ms=self._clock.now_ms(), draw=random.random)
-            self._conclude(shard, results)
+        flights = self._flights.pop(worker.id, {})
+        self._alone.discard(worker.id)
+        running = [one for one in death.running if one[0] in flights and flights[one[0]].flies(*one)]
+        verdict = blame(death, running, self._spec)
+        for chunk, shard in flights.items():
+            guilty = {index: outcome for (number, index), outcome in verdict.guilty.items() if number == chunk}
+            suspects = _indexes(verdict.suspects, chunk)
+            now_ms, draw = self._clock.now_ms(), self._dice.random
+            self._conclude(shard, shard.lost(chunk, guilty, suspects, now_ms=now_ms, draw=draw))
         self._moved(None)
 
     def said(self, _worker: Worker, lines: Sequence[Line]) -> None:
@@ -116,9 +157,10 @@ class Dispatch:
     def _free_worker(self) -> Worker | None:
         """The worker with the fewest chunks, if it has room for another."""
         workers = self.pool.workers
-        if not workers:
+        shared = [worker for worker in workers if worker.id not in self._alone]
+        if not shared:
             return None
-        worker = min(workers, key=lambda w: len(self._flights.get(w.id, ())))
+        worker = min(shared, key=lambda w: len(self._flights.get(w.id, ())))
         more_to_come = len(workers) + self.pool.starting < self._spec.workers[1]
         depth = 1 if more_to_come else self._pacing.depth
         return worker if len(self._flights.get(worker.id, ())) < depth else None
@@ -126,3 +168,7 @@ class Dispatch:
     def __repr__(self) -> str:
         chunks = sum(len(flights) for flights in self._flights.values())
         return f"<Dispatch of {self._spec.name}: {chunks} chunks in {len(self._flights)} workers, {self._pacing!r}>"
+
+
+def _indexes(running: Collection[Running], chunk: int) -> set[int]:
+    return {index for number, index in running if number == chunk}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -13,9 +14,9 @@ from headrace.runtime.deadletter import Sender
 from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.hooks import Hooks
 from headrace.runtime.ports import Clock, Store, TopicInfo, TopicSpec
-from headrace.runtime.shard import Terms
 from headrace.runtime.state import State
 from headrace.runtime.subscription import Subscription
+from headrace.runtime.terms import Terms
 from headrace.sandbox.manifest import FunctionSpec, Manifest
 from headrace.sandbox.pool import Pool
 
@@ -41,8 +42,9 @@ class Plan:
 class Engine:
     """Serves all functions of a plan on one broker."""
 
-    def __init__(self, plan: Plan, store: Store, clock: Clock, hooks: Hooks) -> None:
+    def __init__(self, plan: Plan, store: Store, clock: Clock, hooks: Hooks, dice: random.Random | None = None) -> None:
         self._plan = plan
+        self._dice = dice or random.Random()  # noqa: S311  (jitter, not secrets)
         self._store = store
         self._clock = clock
         self._hooks = hooks
@@ -53,7 +55,8 @@ class Engine:
         await self._create_topics()
         topics = await self._store.topics()
         for spec in self._plan.manifest.functions:
-            subscription = Subscription(spec, self._terms_of(spec, topics), self._store, self._clock, self._hooks)
+            terms = self._terms_of(spec, topics)
+            subscription = Subscription(spec, terms, self._store, self._clock, self._hooks, dice=self._dice)
             partitions = {topic: len(topics[topic].bounds) for topic in spec.emits}
             subscription.dispatch.pool = self._plan.pool(spec, partitions, subscription.dispatch)
             self.subscriptions.append(subscription)
@@ -98,11 +101,14 @@ class Engine:
         )
 
     def _terms_of(self, spec: FunctionSpec, topics: Mapping[str, TopicInfo]) -> Terms:
-        group = group_of(self._plan.app, spec.name)
-        if (topic := dead_letter_topic(self._plan.app, spec)) is None:
-            return Terms.of(spec, group, None, watched=self._plan.watched)
-        sender = Sender(spec.name, topic, len(topics[topic].bounds), self._plan.manifest.code)
-        return Terms.of(spec, group, sender, watched=self._plan.watched)
+        topic = dead_letter_topic(self._plan.app, spec)
+        return Terms.of(
+            spec,
+            group_of(self._plan.app, spec.name),
+            Sender(spec.name, topic, len(topics[topic].bounds), self._plan.manifest.code) if topic else None,
+            watched=self._plan.watched,
+            progress_limit=self._store.features.progress_limit,
+        )
 
     async def _create_topics(self) -> None:
         plan = self._plan
@@ -133,4 +139,3 @@ class Engine:
 def dead_letter_topic(app: str, spec: FunctionSpec) -> str | None:
     """Where a function's dead letters go; None if it discards them."""
     return None if spec.discard is not None else spec.dead_letter or dead_letter_topic_of(app, spec.name)
-

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 import pluggy
 import structlog
 
-from headrace.runtime.shard import Result
+from headrace.runtime.result import Result
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.process import Line
 

@@ -8,6 +8,8 @@ ended:
 - *flying*: some of its events are in one worker, in one chunk; its later events wait here;
 - *held*: its first event failed and waits for its next attempt; the lane waits with it.
 
+An event in `alone` is not handed out with others but by `take_alone`: a worker that dies under it then names it.
+
 What comes back from a worker unstarted goes to the head of its lane again, in order.
 """
 
@@ -25,7 +27,7 @@ LaneKey = bytes | int | None
 class Lane:
     """The events of one key, oldest first. `epoch` rises each time the lane is held (rule R1, `lane_epoch`)."""
 
-    __slots__ = ("epoch", "flying", "held", "key", "returned", "waiting")
+    __slots__ = ("bytes", "epoch", "events", "flying", "held", "key", "returned", "waiting")
 
     def __init__(self, key: LaneKey) -> None:
         self.key = key
@@ -34,6 +36,8 @@ class Lane:
         self.flying = 0
         self.held = False
         self.epoch = 0
+        self.events = 0
+        self.bytes = 0
 
     def __repr__(self) -> str:
         state = "held" if self.held else "flying" if self.flying else "waiting"
@@ -47,21 +51,26 @@ class Lanes:
         self._order = order
         self._lanes: dict[LaneKey, Lane] = {}
         self._ready: deque[Lane] = deque()
+        self._ready_alone: deque[Lane] = deque()
+        self.alone: set[int] = set()
         self.events = 0
         self.bytes = 0
+        self.held_events = 0
+        self.held_bytes = 0
 
     def offer(self, records: Iterable[Record]) -> None:
         """Take delivered records in, in offset order."""
-        lanes, ready = self._lanes, self._ready
+        lanes = self._lanes
         for record in records:
             key = self.key_of(record)
             lane = lanes.get(key)
+            fresh = lane is None
             if lane is None:
                 lane = lanes[key] = Lane(key)
-                ready.append(lane)
             lane.waiting.append(record)
-            self.events += 1
-            self.bytes += size_of(record)
+            self._count(lane, 1, size_of(record))
+            if fresh:
+                self._queue(lane)
 
     def take(self, limit: int, max_bytes: int) -> list[tuple[Lane, Record]]:
         """Events to run next, in order, at most `limit` and about `max_bytes`; their lanes are flying from now on."""
@@ -69,17 +78,33 @@ class Lanes:
         room = max_bytes
         while self._ready and len(taken) < limit and room > 0:
             lane = self._ready.popleft()
-            while lane.waiting and len(taken) < limit and room > 0:
-                record = lane.waiting.popleft()
+            waiting = lane.waiting
+            while waiting and len(taken) < limit and room > 0:
+                if self.alone and waiting[0].offset in self.alone:
+                    break
+                record = waiting.popleft()
                 room -= size_of(record)
                 lane.flying += 1
                 taken.append((lane, record))
         return taken
 
+    def take_alone(self) -> tuple[Lane, Record] | None:
+        """The next event that has to run alone; None if there is none, or its lane is not free."""
+        if not self._ready_alone:
+            return None
+        lane = self._ready_alone.popleft()
+        lane.flying += 1
+        return lane, lane.waiting.popleft()
+
+    def peek(self) -> Record | None:
+        """The event that would be handed out first; None if none may run."""
+        queue = self._ready_alone or self._ready
+        return queue[0].waiting[0] if queue else None
+
     def end(self, lane: Lane, record: Record) -> None:
         """A flying event has ended for good: done, skipped, or set aside."""
-        self.events -= 1
-        self.bytes -= size_of(record)
+        self._count(lane, -1, -size_of(record))
+        self.alone.discard(record.offset)
         self._landed(lane)
 
     def give_back(self, lane: Lane, record: Record) -> None:
@@ -89,7 +114,7 @@ class Lanes:
 
     def hold(self, lane: Lane, record: Record) -> None:
         """A flying event failed and will be tried again: its lane waits until `release`."""
-        lane.held = True
+        self._set_held(lane, held=True)
         lane.epoch += 1
         self.give_back(lane, record)
 
@@ -97,13 +122,16 @@ class Lanes:
         """Hold a lane whose first event waits for an attempt of an earlier life; it must not be flying."""
         lane = self._lanes[key]
         if not lane.held:
-            lane.held = True
-            self._ready.remove(lane)
+            self._set_held(lane, held=True)
+            queue = self._ready if lane in self._ready else self._ready_alone
+            queue.remove(lane)
         return lane
 
     def release(self, lane: Lane) -> None:
         """The held event's time has come."""
-        lane.held = False
+        if not lane.held:
+            return
+        self._set_held(lane, held=False)
         if not lane.flying:
             self._settle(lane)
 
@@ -111,6 +139,11 @@ class Lanes:
     def ready(self) -> bool:
         """Whether `take` would give anything."""
         return bool(self._ready)
+
+    @property
+    def ready_alone(self) -> bool:
+        """Whether `take_alone` would give anything."""
+        return bool(self._ready_alone)
 
     def key_of(self, record: Record) -> LaneKey:
         """The lane of a record. A null key is a lane of its own, except where the partition is one lane."""
@@ -132,7 +165,27 @@ class Lanes:
         if not lane.waiting:
             del self._lanes[lane.key]
         elif not lane.held:
-            self._ready.append(lane)
+            self._queue(lane)
+
+    def _queue(self, lane: Lane) -> None:
+        alone = self.alone and lane.waiting[0].offset in self.alone
+        (self._ready_alone if alone else self._ready).append(lane)
+
+    def _set_held(self, lane: Lane, *, held: bool) -> None:
+        if held is not lane.held:
+            sign = 1 if held else -1
+            self.held_events += sign * lane.events
+            self.held_bytes += sign * lane.bytes
+            lane.held = held
+
+    def _count(self, lane: Lane, events: int, size: int) -> None:
+        lane.events += events
+        lane.bytes += size
+        self.events += events
+        self.bytes += size
+        if lane.held:
+            self.held_events += events
+            self.held_bytes += size
 
     def __repr__(self) -> str:
         held = sum(lane.held for lane in self._lanes.values())

@@ -1,15 +1,16 @@
 """Progress: what of a partition is done, and what waits for another attempt.
 
-A watermark below which everything is done, a map of what is done beyond it, and a ledger of charged failures. The three
-are written with every settlement and read back on assignment, so that a restart neither repeats what is done nor
-forgets how often an event has failed.
+A watermark below which everything is done, a map of what is done beyond it, a ledger of charged failures, and the
+owner's custody. They are written with every settlement and read back on assignment, so that a restart neither repeats
+what is done nor forgets how often an event has failed.
 
 Offsets have gaps (compaction, transaction markers): what was passed over by a fetch counts as done, so that the
 map stays a few ranges.
 
 Written form: `b"HP"`, a version byte, then a msgpack array: the ranges beyond the watermark as a flat list of
-[distance from the end of the one before, length, …], and the ledger as [distance from the watermark, failures,
-due in ms since 1970] for each entry. Further items are ignored, so that fields can be added.
+[distance from the end of the one before, length, …]; the ledger as [distance from the watermark, failures, due in ms
+since 1970, runs alone] for each entry; and the custody as [alive, deaths, mark, distance of the started offset from
+the watermark or null]. Further items are ignored, so that fields can be added.
 """
 
 from __future__ import annotations
@@ -20,16 +21,21 @@ from typing import NamedTuple
 
 import msgspec
 
+from headrace.runtime.custody import Custody
 from headrace.runtime.ports import Record
 
 MAGIC = b"HP\x01"
 
 
 class Charge(NamedTuple):
-    """Charged failures of an event, and when its next attempt is due (milliseconds since 1970)."""
+    """Charged failures of an event, when its next attempt is due (ms since 1970), and whether it has to run alone."""
 
     failures: int
     due_ms: int
+    alone: bool = False
+
+
+_UNCHARGED = Charge(0, 0)
 
 
 class BadProgress(ValueError):
@@ -43,6 +49,7 @@ class Progress:
         self.watermark = watermark
         self.position = watermark
         self.ledger: dict[int, Charge] = {}
+        self.custody = Custody()
         self._start_to_end: dict[int, int] = {}
         self._end_to_start: dict[int, int] = {}
         self._restored: list[tuple[int, int]] = []
@@ -56,23 +63,40 @@ class Progress:
         if not data.startswith(MAGIC):
             raise BadProgress(f"progress does not begin with {MAGIC!r} but with {data[:3]!r}")
         try:
-            flat, ledger, *_ = msgspec.msgpack.decode(data[len(MAGIC) :])
+            flat, ledger, *later = msgspec.msgpack.decode(data[len(MAGIC) :])
             progress._read_ranges(flat)
-            for distance, failures, due_ms, *_ in ledger:
-                progress.ledger[watermark + distance] = Charge(failures, due_ms)
+            for distance, failures, due_ms, *flags in ledger:
+                progress.ledger[watermark + distance] = Charge(failures, due_ms, bool(flags and flags[0]))
+            if later:
+                alive, deaths, mark, started, *_ = later[0]
+                progress.custody = Custody(alive, deaths, mark, None if started is None else watermark + started)
         except (msgspec.DecodeError, ValueError, TypeError) as error:
             raise BadProgress(f"progress cannot be read: {error}") from error
         return progress
 
-    def encode(self) -> bytes:
-        """The map and the ledger as bytes; the watermark is stored beside them."""
+    def encode(self, limit: int | None = None) -> bytes:
+        """Map, ledger and custody as bytes; the watermark is stored beside them.
+
+        What does not fit into `limit` bytes is written without the map: more is repeated after a restart, but no
+        failure is forgotten.
+        """
+        whole = self._encoded(self._flat_ranges())
+        return whole if limit is None or len(whole) <= limit else self._encoded([])
+
+    def _flat_ranges(self) -> list[int]:
         flat: list[int] = []
         at = self.watermark
         for start, end in sorted(self._start_to_end.items()):
             flat += (start - at, end - start)
             at = end
-        ledger = [(offset - self.watermark, *charge) for offset, charge in sorted(self.ledger.items())]
-        return MAGIC + msgspec.msgpack.encode((flat, ledger)) if flat or ledger else b""
+        return flat
+
+    def _encoded(self, flat: list[int]) -> bytes:
+        mark = self.watermark
+        ledger = [(offset - mark, *charge) for offset, charge in sorted(self.ledger.items())]
+        alive, deaths, at, started = self.custody
+        custody = (alive, deaths, at, None if started is None else started - mark)
+        return MAGIC + msgspec.msgpack.encode((flat, ledger, custody))
 
     def deliver(self, records: Sequence[Record], position: int) -> Sequence[Record]:
         """Those of the fetched records that are not done yet; `position` is the one after the fetch."""
@@ -94,11 +118,14 @@ class Progress:
                 self.ledger.pop(offset, None)
         self._mark(start, end)
 
-    def charge(self, offset: int, due_ms: int) -> int:
-        """One more charged failure of the event at `offset`, next due at `due_ms`; how many it has now."""
-        failures = self.failures(offset) + 1
-        self.ledger[offset] = Charge(failures, due_ms)
-        return failures
+    def charge(self, offset: int, due_ms: int, *, alone: bool = False) -> int:
+        """One more charged failure of the event at `offset`, next due at `due_ms`; how many it has now.
+
+        `alone`: it has to run alone from now on, as does one that had to before.
+        """
+        failures, _, was_alone = self.ledger.get(offset, _UNCHARGED)
+        self.ledger[offset] = Charge(failures + 1, due_ms, alone or was_alone)
+        return failures + 1
 
     def failures(self, offset: int) -> int:
         """Charged failures of the event at `offset` so far."""

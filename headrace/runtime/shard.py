@@ -10,62 +10,45 @@ again before the settlement that charges it is durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import assert_never
 
-import msgspec
-
-from headrace.runtime.deadletter import Sender, dead_letter
+from headrace.runtime.deadletter import dead_letter
 from headrace.runtime.lanes import Lane, Lanes
-from headrace.runtime.ports import Append, Assigned, Fetched, Partition, Record, Settlement
+from headrace.runtime.ports import Append, Assigned, Fetched, Record, Settlement
 from headrace.runtime.progress import Progress
+from headrace.runtime.result import Result
+from headrace.runtime.terms import Terms
 from headrace.runtime.verdict import Again, Finish, GiveBack, SetAside, Verdict, judge
-from headrace.sandbox.manifest import FunctionSpec, RetryPolicy
-from headrace.sandbox.outcome import Done, NotRun, Outcome
+from headrace.sandbox.outcome import Crashed, Done, Failure, NotRun, Outcome
 from headrace.sandbox.wire import Chunk, Task
+
+MOST_HELD_EVENTS = 1000
+MOST_HELD_BYTES = 16 << 20
+FULL = 0.75  # of the progress limit
 
 _DONE = Done()
 _FINISH = Finish([])
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a shard must know of its function. `sender` is None where exhausted events are discarded."""
-
-    group: str
-    order: str
-    retry: Sequence[RetryPolicy]
-    sender: Sender | None
-    watched: bool = False
-
-    @classmethod
-    def of(cls, spec: FunctionSpec, group: str, sender: Sender | None, *, watched: bool = False) -> Terms:
-        """The terms of a declared function."""
-        return cls(group, spec.order, spec.retry, sender, watched)
-
-
-class Result(msgspec.Struct, frozen=True, gc=False):
-    """How one attempt ended and what follows, for observers."""
-
-    partition: Partition
-    record: Record
-    attempt: int
-    outcome: Outcome
-    verdict: Verdict
+_NOT_RUN = NotRun()
+_RUNTIME_DIED = Failure("runtime-died", "the runtime died each time while this event was running", "", "runtime-died")
 
 
 @dataclass(slots=True)
 class _Flight:
-    """A chunk in a worker: its events and the index of the first one not reported yet."""
+    """A chunk in a worker: its events by index, and the indexes not reported yet."""
 
     events: list[tuple[Lane, Record]]
-    reported: int = 0
+    generation: int
+    open: set[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.open = set(range(len(self.events)))
 
 
 class Shard:
-    """One partition of one function."""
+    """One partition of one function. Begins by taking over custody, which its first settlement writes down."""
 
     def __init__(self, assigned: Assigned, progress: Progress, terms: Terms) -> None:
         self.partition = assigned.partition
@@ -77,59 +60,95 @@ class Shard:
         self._appends: list[Append] = []
         self._charged: list[tuple[int, Lane]] = []
         self._timers: list[tuple[int, int, Lane]] = []
-        self._dirty = assigned.watermark is None  # where a new group starts is settled before anything else
         self._settling: list[tuple[int, Lane]] | None = None
+        self._progress_size = 0
+        self._announced: int | None = None  # a start that is written down; see `custody`
+        self._retired = False
+        self._dirty = True
+        self._take_over()
+
+    # -- delivery -------------------------------------------------------------------------------------------------
 
     def offer(self, fetched: Fetched, now_ms: int) -> int:
         """Take in what was fetched; how many of the events are to be handled."""
         before = self.progress.watermark
         fresh = self.progress.deliver(fetched.records, fetched.next)
+        if self.progress.ledger:
+            fresh = [record for record in fresh if not self._exhausted(record, now_ms)]
         self._lanes.offer(fresh)
         if self.progress.ledger:
             self._remember_waits(fresh, now_ms)
         self._dirty = self._dirty or self.progress.watermark != before
         return len(fresh)
 
-    def take(self, chunk: int, limit: int, max_bytes: int) -> Chunk | None:
+    # -- handing out ----------------------------------------------------------------------------------------------
+
+    def take(self, chunk: int, limit: int, max_bytes: int, *, generation: int = 0) -> Chunk | None:
         """The next chunk to run, under the number `chunk`; None if nothing may run now."""
-        events = self._lanes.take(limit, max_bytes)
-        if not events:
+        if self._retired:
             return None
-        self._flights[chunk] = _Flight(events)
-        failures = self.progress.failures if self.progress.ledger else None
-        tasks = [
-            Task(
-                r.offset, r.timestamp, r.key, r.value, r.headers, failures(r.offset) + 1 if failures else 1, lane.epoch
-            )
-            for lane, r in events
-        ]
-        return Chunk(chunk, *self.partition, tasks)
+        if self.careful:
+            return self._take_carefully(chunk, generation)
+        return self._fly(chunk, self._lanes.take(limit, max_bytes), generation)
+
+    def take_alone(self, chunk: int, *, generation: int = 0) -> Chunk | None:
+        """The next event that has to run alone, as a chunk of its own."""
+        if self._retired or self.careful or (taken := self._lanes.take_alone()) is None:
+            return None
+        return self._fly(chunk, [taken], generation)
+
+    def retire(self) -> None:
+        """Hand nothing more out."""
+        self._retired = True
+
+    def leave(self) -> None:
+        """Nothing of it runs any more: the next settlement says that its owner left in order."""
+        self._retired = True
+        self.progress.custody = self.progress.custody._replace(alive=False, started=None)
+        self._dirty = True
+
+    # -- outcomes -------------------------------------------------------------------------------------------------
 
     def report(
-        self, chunk: int, outcomes: Sequence[Outcome | None], *, now_ms: int, draw: Callable[[], float]
+        self, chunk: int, first: int, outcomes: Sequence[Outcome | None], *, now_ms: int, draw: Callable[[], float]
     ) -> list[Result]:
-        """Take the outcomes of the chunk's next events, in order; what follows from each.
+        """Take the outcomes of a chunk's events from index `first` on; what follows from each.
 
-        Plain success yields no results unless the terms say `watched`.
+        Each event is reported once; those of a lane in their order. Plain success yields no results unless the terms
+        say `watched`.
         """
         flight = self._flights[chunk]
-        events = flight.events[flight.reported : flight.reported + len(outcomes)]
-        flight.reported += len(outcomes)
-        if flight.reported == len(flight.events):
+        indexes = range(first, first + len(outcomes))
+        flight.open.difference_update(indexes)
+        if not flight.open:
             del self._flights[chunk]
-        if any(outcomes) or self.progress.ledger:
+        if any(outcomes) or self.progress.ledger or self.terms.watched:
             return [
-                self._conclude(lane, record, _DONE if outcome is None else outcome, now_ms, draw)
-                for (lane, record), outcome in zip(events, outcomes, strict=True)
+                self._conclude(flight, index, _DONE if outcome is None else outcome, now_ms, draw)
+                for index, outcome in zip(indexes, outcomes, strict=True)
             ]
-        self._finish_all(events)
-        return [Result(self.partition, record, 1, _DONE, _FINISH) for _, record in events] if self.terms.watched else []
+        self._finish_all(flight.events[first : first + len(outcomes)])
+        return []
 
-    def lost(self, chunk: int, crashed: dict[int, Outcome], *, now_ms: int, draw: Callable[[], float]) -> list[Result]:
-        """The worker died. `crashed` holds outcomes by index for events that are to blame; the rest was not run."""
+    def lost(
+        self,
+        chunk: int,
+        guilty: Mapping[int, Outcome],
+        suspects: Collection[int],
+        *,
+        now_ms: int,
+        draw: Callable[[], float],
+    ) -> list[Result]:
+        """The worker died. `guilty` holds outcomes by index; `suspects` are to run alone; the others just go back."""
         flight = self._flights[chunk]
-        outcomes = [crashed.get(i, NotRun()) for i in range(flight.reported, len(flight.events))]
-        return self.report(chunk, outcomes, now_ms=now_ms, draw=draw)
+        still_open = sorted(flight.open)
+        self._lanes.alone.update(flight.events[index][1].offset for index in suspects if index in flight.open)
+        results: list[Result] = []
+        for index in still_open:
+            results += self.report(chunk, index, [guilty.get(index, _NOT_RUN)], now_ms=now_ms, draw=draw)
+        return results
+
+    # -- settling -------------------------------------------------------------------------------------------------
 
     def settlement(self) -> Settlement | None:
         """What is to be made durable now; None if there is nothing new or one is under way."""
@@ -139,13 +158,17 @@ class Shard:
         appends, self._appends = self._appends, []
         self._dirty = False
         progress = self.progress
-        return Settlement(self.terms.group, self.partition, self.epoch, progress.watermark, progress.encode(), appends)
+        data = progress.encode(self.terms.progress_limit)
+        self._progress_size = len(data)
+        return Settlement(self.terms.group, self.partition, self.epoch, progress.watermark, data, appends)
 
     def settled(self) -> None:
         """The settlement under way is durable: what it charged may be tried again when due."""
         for due_ms, lane in self._settling or ():
             heappush(self._timers, (due_ms, id(lane), lane))
         self._settling = None
+        if not self._dirty:  # else the start may have been decided after the settlement was taken
+            self._announced = self.progress.custody.started
 
     def wake(self, now_ms: int) -> int | None:
         """Release what is due; when the next one is (milliseconds since 1970), None if nothing waits."""
@@ -153,10 +176,36 @@ class Shard:
             self._lanes.release(heappop(self._timers)[2])
         return self._timers[0][0] if self._timers else None
 
+    # -- how it stands --------------------------------------------------------------------------------------------
+
     @property
     def ready(self) -> bool:
-        """Whether an event may run now."""
+        """Whether `take` may give an event now."""
+        if self._retired:
+            return False
+        if self.careful:
+            return not self._flights and self._lanes.peek() is not None and not self._announcing
         return self._lanes.ready
+
+    @property
+    def ready_alone(self) -> bool:
+        """Whether `take_alone` would give an event now."""
+        return self._lanes.ready_alone and not self._retired and not self.careful
+
+    @property
+    def careful(self) -> bool:
+        """Whether events run one at a time, each start written down first."""
+        return self.progress.custody.is_careful(self.progress.watermark)
+
+    @property
+    def full(self) -> str | None:
+        """Why nothing more is to be fetched, if so: too much waits, or progress is about to outgrow its limit."""
+        if self._lanes.held_events >= MOST_HELD_EVENTS or self._lanes.held_bytes >= MOST_HELD_BYTES:
+            return f"{self._lanes.held_events} events wait behind others that are to be tried again"
+        limit = self.terms.progress_limit
+        if limit is not None and self._progress_size >= FULL * limit:
+            return f"progress takes {self._progress_size} of {limit} bytes: too many events wait between those done"
+        return None
 
     @property
     def events(self) -> int:
@@ -173,9 +222,10 @@ class Shard:
         """Whether events are in a worker."""
         return bool(self._flights)
 
-    def flies(self, chunk: int) -> bool:
-        """Whether some event of that chunk is still in a worker."""
-        return chunk in self._flights
+    def flies(self, chunk: int, index: int | None = None) -> bool:
+        """Whether some event of that chunk, or the one at `index`, is still in a worker."""
+        flight = self._flights.get(chunk)
+        return flight is not None and (index is None or index in flight.open)
 
     @property
     def unsettled(self) -> bool:
@@ -187,36 +237,90 @@ class Shard:
         """How many events wait for another attempt."""
         return len(self._timers) + len(self._charged) + len(self._settling or ())
 
-    def _conclude(self, lane: Lane, record: Record, outcome: Outcome, now_ms: int, draw: Callable[[], float]) -> Result:
+    # -- the steps ------------------------------------------------------------------------------------------------
+
+    def _take_over(self) -> None:
+        progress = self.progress
+        self._died_at = progress.custody.died_at
+        progress.custody = progress.custody.taken_over(progress.watermark)
+        if self._died_at is not None:
+            progress.charge(self._died_at, 0, alone=True)
+        self._lanes.alone.update(offset for offset, charge in progress.ledger.items() if charge.alone)
+
+    def _exhausted(self, record: Record, now_ms: int) -> bool:
+        """Set aside the event that the last owner died under, if that was its last attempt; whether it was."""
+        failures = self.progress.failures(record.offset)
+        if record.offset != self._died_at or failures < self.terms.retry[-1].attempts:
+            return False
+        self._set_aside(record, _RUNTIME_DIED, failures, now_ms)
+        self.progress.finish(record.offset)
+        self._lanes.alone.discard(record.offset)
+        self._dirty = True
+        return True
+
+    def _take_carefully(self, chunk: int, generation: int) -> Chunk | None:
+        if self._flights or (record := self._lanes.peek()) is None:
+            return None
+        if self._announced == record.offset:
+            taken = self._lanes.take_alone()
+            return self._fly(chunk, [taken] if taken else self._lanes.take(1, 1), generation)
+        if self.progress.custody.started != record.offset:
+            self.progress.custody = self.progress.custody._replace(started=record.offset)
+            self._dirty = True
+        return None
+
+    @property
+    def _announcing(self) -> bool:
+        """Whether the start of the next event is being written down."""
+        record = self._lanes.peek()
+        started = self.progress.custody.started
+        return record is not None and started == record.offset and self._announced != started
+
+    def _fly(self, chunk: int, events: list[tuple[Lane, Record]], generation: int) -> Chunk | None:
+        if not events:
+            return None
+        self._flights[chunk] = _Flight(events, generation)
+        failures = self.progress.failures if self.progress.ledger else _no_failures
+        tasks = [
+            Task(r.offset, r.timestamp, r.key, r.value, r.headers, failures(r.offset) + 1, lane.epoch)
+            for lane, r in events
+        ]
+        return Chunk(chunk, *self.partition, tasks)
+
+    def _conclude(
+        self, flight: _Flight, index: int, outcome: Outcome, now_ms: int, draw: Callable[[], float]
+    ) -> Result:
+        lane, record = flight.events[index]
         failures = self.progress.failures(record.offset)
         verdict: Verdict
         if isinstance(outcome, Done):  # by far the most frequent: spare it the dice and the arithmetic
-            verdict = Finish(outcome.emits)
+            verdict = Finish(outcome.emits) if outcome.emits else _FINISH
         else:
             age_ms = now_ms - record.timestamp
             verdict = judge(outcome, self.terms.retry, failures=failures, age_ms=age_ms, draw=draw())
-        self._carry_out(verdict, lane, record, now_ms)
-        return Result(self.partition, record, failures + 1, outcome, verdict)
+        self._carry_out(verdict, lane, record, outcome, now_ms)
+        return Result(self.partition, record, failures + 1, outcome, verdict, flight.generation)
 
-    def _carry_out(self, verdict: Verdict, lane: Lane, record: Record, now_ms: int) -> None:
+    def _carry_out(self, verdict: Verdict, lane: Lane, record: Record, outcome: Outcome, now_ms: int) -> None:
         match verdict:
             case Finish(emits):
                 self._appends += [Append(e.topic, e.partition, e.timestamp, e.key, e.value, e.headers) for e in emits]
                 self._end(lane, record)
             case SetAside(failure, attempts):
-                if (sender := self.terms.sender) is not None:
-                    letter = dead_letter(
-                        record, self.partition, failure, attempts=attempts, sender=sender, now_ms=now_ms
-                    )
-                    self._appends.append(letter)
+                self._set_aside(record, failure, attempts, now_ms)
                 self._end(lane, record)
             case Again(delay_ms):
-                self.progress.charge(record.offset, now_ms + delay_ms)
+                crashed = isinstance(outcome, Crashed)
+                self.progress.charge(record.offset, now_ms + delay_ms, alone=crashed)
+                if crashed:  # once charged with a crash, an event always runs alone
+                    self._lanes.alone.add(record.offset)
                 self._lanes.hold(lane, record)
                 self._charged.append((now_ms + delay_ms, lane))
                 self._dirty = True
+                self._stop_announcing()
             case GiveBack():
                 self._lanes.give_back(lane, record)
+                self._stop_announcing()
             case _:
                 assert_never(verdict)
 
@@ -224,6 +328,19 @@ class Shard:
         self.progress.finish(record.offset)
         self._lanes.end(lane, record)
         self._dirty = True
+        self._stop_announcing()
+
+    def _stop_announcing(self) -> None:
+        """An event came back: no start is to be written down any more."""
+        if self.progress.custody.started is not None:
+            self.progress.custody = self.progress.custody._replace(started=None)
+            self._announced = None
+            self._dirty = True
+
+    def _set_aside(self, record: Record, failure: Failure, attempts: int, now_ms: int) -> None:
+        if (sender := self.terms.sender) is not None:
+            letter = dead_letter(record, self.partition, failure, attempts=attempts, sender=sender, now_ms=now_ms)
+            self._appends.append(letter)
 
     def _finish_all(self, events: list[tuple[Lane, Record]]) -> None:
         """The fast path: events plainly done, marked in runs of consecutive offsets."""
@@ -239,6 +356,7 @@ class Shard:
         if start >= 0:
             self.progress.finish_run(start, end)
             self._dirty = True
+            self._stop_announcing()
 
     def _remember_waits(self, fresh: Sequence[Record], now_ms: int) -> None:
         """Hold the lanes of events whose next attempt, charged in an earlier life, is still to come."""
@@ -251,3 +369,7 @@ class Shard:
     def __repr__(self) -> str:
         topic, partition = self.partition
         return f"<Shard {topic}/{partition}: {self._lanes!r}, {self.progress!r}>"
+
+
+def _no_failures(_offset: int) -> int:
+    return 0

@@ -7,7 +7,8 @@ out and what is concluded is settled. All decisions are the shards'; here they m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
@@ -17,14 +18,16 @@ from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.hooks import Hooks
 from headrace.runtime.ports import Assigned, Clock, Member, Partition, Store
 from headrace.runtime.settle import Settler, Told
-from headrace.runtime.shard import Shard, Terms
+from headrace.runtime.shard import Shard
 from headrace.runtime.start import progress_at
 from headrace.runtime.state import State, Status
+from headrace.runtime.terms import Terms
 from headrace.sandbox.manifest import FunctionSpec
 
 FETCH = 500
 MOST_EVENTS = 2000  # of one partition, delivered and not ended
 MOST_BYTES = 64 << 20  # of one function, likewise
+REVOKE_S = 20.0  # for each step of letting go: running out, being killed, settling
 
 _SHORTEST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
@@ -35,7 +38,9 @@ log = structlog.get_logger("headrace")
 class Subscription:
     """Serves one function. `activity` counts changes, so that an observer can tell whether anything happened."""
 
-    def __init__(self, spec: FunctionSpec, terms: Terms, store: Store, clock: Clock, hooks: Hooks) -> None:
+    def __init__(
+        self, spec: FunctionSpec, terms: Terms, store: Store, clock: Clock, hooks: Hooks, *, dice: random.Random
+    ) -> None:
         self.spec = spec
         self.terms = terms
         self.status = Status(spec.name, hooks)
@@ -44,14 +49,14 @@ class Subscription:
         self._clock = clock
         self._shards: dict[Partition, Shard] = {}
         self._settlers: dict[Partition, Settler] = {}
-        self._throttled: set[Partition] = set()
+        self._throttled: dict[Partition, str | None] = {}  # with the reason, if it is more than load
         self._member: Member | None = None
         self._intake: asyncio.Task[None] | None = None
         self._fetch_trouble: BrokerError | None = None
         self._alarm = Alarm(clock, self._moved)
         self._changed = asyncio.Event()
         self._draining = False
-        self.dispatch = Dispatch(spec, self._shards, clock, hooks, self._moved)
+        self.dispatch = Dispatch(spec, self._shards, clock, hooks, moved=self._moved, dice=dice)
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -74,9 +79,7 @@ class Subscription:
         """End all workers, settle what is known within `budget_s` seconds, and leave the group."""
         await self._stop_intake()
         await self.dispatch.pool.close(0.5)
-        for settler in self._settlers.values():
-            settler.kick()
-        await self._until(lambda: not any(shard.unsettled for shard in self._shards.values()), budget_s)
+        await self._sign_off(self._shards.values(), budget_s)
         self._alarm.set(None)
         await asyncio.gather(*(settler.close() for settler in self._settlers.values()))
         if self._member is not None:
@@ -112,12 +115,28 @@ class Subscription:
                 self._member.seek(assigned.partition, shard.progress.position)
 
     async def revoked(self, partitions: Sequence[Partition]) -> None:
-        """Let go of partitions; what was not settled is the next owner's."""
+        """Let go of partitions: when this returns, what ran has ended or been killed, and what is done is settled."""
+        leaving = [self._shards[partition] for partition in partitions if partition in self._shards]
+        for shard in leaving:
+            shard.retire()
+        await self._until(lambda: not any(shard.in_flight for shard in leaving), REVOKE_S)
+        if any(shard.in_flight for shard in leaving):
+            self.dispatch.kill_holders(leaving)
+            await self._until(lambda: not any(shard.in_flight for shard in leaving), REVOKE_S)
+        await self._sign_off(leaving, REVOKE_S)
         for partition in partitions:
             self._shards.pop(partition, None)
-            self._throttled.discard(partition)
+            self._throttled.pop(partition, None)
             if (settler := self._settlers.pop(partition, None)) is not None:
                 await settler.close()
+        self._moved()
+
+    async def _sign_off(self, shards: Collection[Shard], budget_s: float) -> None:
+        """Settle what is known, and that the owner left in order."""
+        for shard in shards:
+            shard.leave()
+            self._settlers[shard.partition].kick()
+        await self._until(lambda: not any(shard.unsettled for shard in shards), budget_s)
 
     # -- intake ---------------------------------------------------------------------------------------------------
 
@@ -146,13 +165,17 @@ class Subscription:
             return
         most_bytes = max(1 << 20, MOST_BYTES // max(1, len(self._shards)))
         for partition, shard in self._shards.items():
-            full = max(shard.events / MOST_EVENTS, shard.bytes / most_bytes)
-            if full >= 1 and partition not in self._throttled:
-                self._throttled.add(partition)
+            load = max(shard.events / MOST_EVENTS, shard.bytes / most_bytes)
+            full = shard.full
+            if partition in self._throttled:
+                if load < 0.5 and full is None:
+                    del self._throttled[partition]
+                    self._member.pause([partition], paused=False)
+                else:
+                    self._throttled[partition] = full
+            elif load >= 1 or full is not None:
+                self._throttled[partition] = full
                 self._member.pause([partition], paused=True)
-            elif full < 0.5 and partition in self._throttled:
-                self._throttled.discard(partition)
-                self._member.pause([partition], paused=False)
 
     # -- what follows from a change -------------------------------------------------------------------------------
 
@@ -167,6 +190,8 @@ class Subscription:
         if not self._draining:
             self._throttle()
             self.dispatch.hand_out()
+            for settler in self._settlers.values():  # a careful shard has a start to write down
+                settler.kick()
         self._refresh()
 
     def _trouble(self, _shard: Shard) -> None:
@@ -202,11 +227,11 @@ class Subscription:
         pool, shards = self.dispatch.pool, self._shards.values()
         if pool.problem is not None and not pool.workers:
             return State.PAUSED, pool.problem
-        if any(shard.ready or shard.in_flight for shard in shards):
+        if any(shard.ready or shard.ready_alone or shard.in_flight for shard in shards):
             return State.RUNNING, ""
         waiting = sum(shard.waiting for shard in shards)
-        if self._throttled:
-            return State.WAITING_FULL, f"{sum(s.events for s in shards)} events wait, {waiting} for another attempt"
+        if full := next((reason for reason in self._throttled.values() if reason), None):
+            return State.WAITING_FULL, full
         return (State.RETRYING, f"{waiting} wait for another attempt") if waiting else (State.IDLE, "")
 
     def __repr__(self) -> str:

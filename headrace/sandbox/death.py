@@ -19,13 +19,14 @@ class Death:
     (it sent what no worker sends: killed), "zygote" (its parent process died and took it along).
 
     `running` holds (chunk id, index in it) of the events that were running, by the worker's own page: an untrusted
-    hint. `output` is the end of its stderr, at most 20 lines.
+    hint. `culprits` are those of them that a "timeout" is about: past their deadline. `output` is the end of its stderr, at most 20 lines.
     """
 
     reason: Reason
     detail: str
     running: tuple[tuple[int, int], ...]
     output: tuple[str, ...]
+    culprits: tuple[tuple[int, int], ...] = ()
 
 
 def explain_status(status: int) -> tuple[Reason, str]:

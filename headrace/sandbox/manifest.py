@@ -36,8 +36,8 @@ class FunctionSpec(msgspec.Struct, frozen=True):
 
     `emits` maps a topic to the type names it takes (empty: any). `start` is "earliest", "latest", an ISO 8601 time or
     None. `retry` has at least one rule; what no exception explains (a timeout, a crash, a `RetryAfter`) follows the
-    last, which is the most general. `discard` is the reason of a `Discard` in place of a dead-letter topic. `explicit` names the options set in
-    code. `schema` is the payload's JSON Schema as JSON text, None for `str` and `bytes`.
+    last, which is the most general. `discard` is the reason of a `Discard` in place of a dead-letter topic. `explicit`
+    names the options set in code. `schema` is the payload's JSON Schema as JSON text, None for `str` and `bytes`.
     """
 
     name: str

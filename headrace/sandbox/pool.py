@@ -19,8 +19,8 @@ class Pool:
     """Between `least` and `most` workers of one function. Listens to them and passes on to `listener`.
 
     A worker that has had no work for `idle` seconds is stopped if more than `least` are there. After a start that
-    failed, or a worker that died without having reported anything, the next start waits: 0.5 s, doubled each time up
-    to 30 s, until a worker reports. `problem` says why the last start failed, None once one succeeded; `on_problem` is
+    failed, or a worker that died without having reported anything or run an event that could be blamed, the next start
+    waits: 0.5 s, doubled each time up to 30 s, until a worker reports. `problem` says why the last start failed, None once one succeeded; `on_problem` is
     told of each failed start, `on_ready` of each worker that can take work.
     """
 
@@ -108,9 +108,10 @@ class Pool:
         self._listener.reported(worker, report)
 
     def died(self, worker: Worker, death: Death) -> None:
-        """One less. Only a death that nobody asked for makes the next start wait."""
+        """One less. Only a death that neither we nor an event explain makes the next start wait."""
         self._forget(worker)
-        if death.reason not in {"stopped", "zygote"} and worker.id not in self._told:
+        unexplained = death.reason not in {"stopped", "zygote"} and not death.running
+        if unexplained and worker.id not in self._told:
             self._back_off()
         self._told.discard(worker.id)
         self._listener.died(worker, death)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from headrace.runtime.custody import Custody
 from headrace.runtime.ports import Record
-from headrace.runtime.progress import MAGIC, BadProgress, Progress
+from headrace.runtime.progress import MAGIC, BadProgress, Charge, Progress
 
 
 def record(offset: int) -> Record:
@@ -59,9 +60,15 @@ class ProgressMachine(RuleBasedStateMachine):
         self.failures[offset] = self.failures.get(offset, 0) + 1
         assert self.progress.charge(offset, due) == self.failures[offset]
 
+    @rule(alive=st.booleans(), deaths=st.integers(0, 9), started=st.none() | st.integers(0, 2000))
+    def take_custody(self, alive: bool, deaths: int, started: int | None) -> None:
+        self.progress.custody = Custody(alive, deaths, self.progress.watermark, started)
+
     @rule()
     def restart(self) -> None:
+        before = self.progress.custody
         self.progress = Progress.restore(self.progress.watermark, self.progress.encode())
+        assert self.progress.custody == before
         self.open = []
 
     @invariant()
@@ -101,7 +108,30 @@ def test_damaged_progress_raises_nothing_but_bad_progress(data: bytes) -> None:
 def test_progress_with_later_fields_is_read() -> None:
     import msgspec
 
-    data = MAGIC + msgspec.msgpack.encode([[2, 3], [[1, 2, 99, "later"]], "later still"])
+    data = MAGIC + msgspec.msgpack.encode(
+        [[2, 3], [[1, 2, 99, True, "later"]], [True, 1, 10, None, "later"], "later still"]
+    )
     progress = Progress.restore(10, data)
     assert progress.done_beyond == 3
-    assert progress.failures(11) == 2
+    assert progress.ledger == {11: Charge(2, 99, alone=True)}
+    assert progress.custody == Custody(alive=True, deaths=1, mark=10)
+
+
+def test_progress_written_before_there_was_custody_is_read() -> None:
+    import msgspec
+
+    progress = Progress.restore(10, MAGIC + msgspec.msgpack.encode([[], [[0, 1, 5]]]))
+    assert progress.ledger == {10: Charge(1, 5)}
+    assert progress.custody == Custody()
+
+
+def test_what_does_not_fit_is_written_without_the_map_but_with_every_failure() -> None:
+    progress = Progress(0)
+    progress.deliver([record(offset) for offset in range(1000)], 1000)
+    for offset in range(1, 1000, 2):
+        progress.finish(offset)
+    progress.charge(0, 7)
+    assert len(progress.encode()) > 400
+    cut = Progress.restore(0, progress.encode(100))
+    assert cut.done_beyond == 0
+    assert cut.failures(0) == 1

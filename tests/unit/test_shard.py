@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from headrace.runtime.deadletter import Sender
-from headrace.runtime.ports import Assigned, Bounds, Fetched, Record
+from headrace.runtime.ports import Assigned, Bounds, Fetched, Record, Settlement
 from headrace.runtime.progress import Progress
-from headrace.runtime.shard import Shard, Terms
+from headrace.runtime.shard import MOST_HELD_EVENTS, Shard
+from headrace.runtime.terms import Terms
+from headrace.sandbox.headers import unpack
 from headrace.sandbox.manifest import RetryPolicy
 from headrace.sandbox.outcome import Crashed, Done, Emitted, Failed, Failure, NotRun, Outcome
 
@@ -17,7 +19,17 @@ FAILURE = Failure("ValueError", "no")
 
 def shard_at(watermark: int = 0, progress: bytes = b"", *, sender: Sender | None = SENDER) -> Shard:
     assigned = Assigned(PARTITION, 1, watermark, progress, Bounds(0, 0))
-    return Shard(assigned, Progress.restore(watermark, progress), Terms("app.f", "key", [POLICY], sender))
+    shard = Shard(assigned, Progress.restore(watermark, progress), Terms("app.f", "key", [POLICY], sender))
+    settle(shard)
+    return shard
+
+
+def settle(shard: Shard) -> Settlement:
+    """Write what there is; the settlement."""
+    settlement = shard.settlement()
+    assert settlement is not None
+    shard.settled()
+    return settlement
 
 
 def offer(shard: Shard, *keys: bytes | None, now_ms: int = 0) -> None:
@@ -26,8 +38,8 @@ def offer(shard: Shard, *keys: bytes | None, now_ms: int = 0) -> None:
     shard.offer(Fetched(PARTITION, records, at + len(keys)), now_ms)
 
 
-def report(shard: Shard, chunk: int, *outcomes: Outcome | None, now_ms: int = 0) -> None:
-    shard.report(chunk, outcomes, now_ms=now_ms, draw=lambda: 0.5)
+def report(shard: Shard, chunk: int, *outcomes: Outcome | None, first: int = 0, now_ms: int = 0) -> None:
+    shard.report(chunk, first, outcomes, now_ms=now_ms, draw=lambda: 0.5)
 
 
 def offsets(shard: Shard, number: int, limit: int = 100) -> list[int]:
@@ -56,8 +68,8 @@ def test_one_settlement_is_under_way_at_a_time_and_the_next_takes_all_since() ->
     offsets(shard, 1)
     report(shard, 1, None)
     assert shard.settlement() is not None
-    report(shard, 1, None)
-    report(shard, 1, None)
+    report(shard, 1, None, first=1)
+    report(shard, 1, None, first=2)
     assert shard.settlement() is None
     shard.settled()
     following = shard.settlement()
@@ -118,7 +130,7 @@ def test_when_a_worker_dies_the_guilty_event_pays_and_the_rest_goes_back_in_orde
     offer(shard, b"a", b"b", b"c", b"d")
     offsets(shard, 1)
     report(shard, 1, None)
-    shard.lost(1, {1: Crashed(FAILURE)}, now_ms=0, draw=lambda: 0.5)
+    shard.lost(1, {1: Crashed(FAILURE)}, (), now_ms=0, draw=lambda: 0.5)
     assert offsets(shard, 2) == [2, 3]
     assert shard.progress.failures(1) == 1
     assert shard.progress.failures(2) == 0
@@ -146,3 +158,120 @@ def test_a_new_group_settles_where_it_starts_before_anything_else() -> None:
     settlement = shard.settlement()
     assert settlement is not None
     assert settlement.watermark == 9
+
+
+def reborn(settlement: Settlement) -> Shard:
+    """The shard of the next owner, which finds what that settlement wrote."""
+    return shard_at(settlement.watermark, settlement.progress)
+
+
+def test_suspects_run_alone_and_the_innocent_one_is_never_charged() -> None:
+    shard = shard_at()
+    offer(shard, b"a", b"b", b"c")
+    offsets(shard, 1)
+    shard.lost(1, {}, {0, 1}, now_ms=0, draw=lambda: 0.5)
+    assert offsets(shard, 2) == [2], "the others go on together"
+    first, second = shard.take_alone(3), shard.take_alone(4)
+    assert first is not None
+    assert second is not None
+    assert [len(first.tasks), len(second.tasks), first.tasks[0].attempt] == [1, 1, 1]
+    assert not shard.ready_alone
+
+
+def test_an_event_charged_with_a_crash_always_runs_alone_also_after_a_restart() -> None:
+    shard = shard_at()
+    offer(shard, b"a", b"b")
+    offsets(shard, 1)
+    shard.lost(1, {0: Crashed(FAILURE)}, (), now_ms=0, draw=lambda: 0.5)
+    settlement = settle(shard)
+    shard.wake(10_000)
+    assert offsets(shard, 2) == [1]
+    assert shard.take_alone(3) is not None
+
+    following = reborn(settlement)
+    offer(following, b"a", b"b", now_ms=10_000)
+    assert offsets(following, 1) == [1]
+    chunk = following.take_alone(2)
+    assert chunk is not None
+    assert (chunk.tasks[0].offset, chunk.tasks[0].attempt) == (0, 2)
+
+
+def test_outcomes_may_come_in_any_order_between_lanes() -> None:
+    shard = shard_at()
+    offer(shard, b"a", b"b", b"c")
+    offsets(shard, 1)
+    report(shard, 1, None, first=2)
+    assert settle(shard).watermark == 0
+    report(shard, 1, None, None, first=0)
+    assert settle(shard).watermark == 3
+    assert not shard.in_flight
+
+
+def die_until_careful() -> Shard:
+    shard = shard_at()
+    offer(shard, b"a", b"b")
+    for _ in range(2):
+        shard = shard_at(0, shard.progress.encode())
+        offer(shard, b"a", b"b")
+    return shard
+
+
+def test_after_two_unclean_deaths_events_run_one_at_a_time_each_start_written_first() -> None:
+    shard = die_until_careful()
+    assert shard.careful
+    assert shard.take(1, 10, 1 << 20) is None
+    settlement = settle(shard)
+    assert Progress.restore(0, settlement.progress).custody.started == 0
+    assert offsets(shard, 2) == [0]
+    assert not shard.ready, "one at a time"
+    report(shard, 2, None)
+    assert settle(shard).watermark == 1
+    assert not shard.careful, "the watermark moved"
+
+
+def test_a_death_with_a_start_written_down_is_charged_to_that_event_until_it_is_set_aside() -> None:
+    shard = die_until_careful()
+    for failures in (1, 2):
+        assert shard.take(1, 10, 1 << 20) is None
+        shard = reborn(settle(shard))
+        offer(shard, b"a", b"b")
+        assert shard.progress.failures(0) == failures
+    assert shard.take(1, 10, 1 << 20) is None
+    shard = reborn(settle(shard))
+    offer(shard, b"a", b"b")
+    settlement = settle(shard)
+    assert settlement.watermark == 1
+    (letter,) = settlement.appends
+    assert ("headrace-error-type", b"runtime-died") in unpack(letter.headers)
+
+
+def test_an_owner_that_left_in_order_makes_nobody_careful() -> None:
+    shard = shard_at()
+    for _ in range(4):
+        shard.leave()
+        shard = reborn(settle(shard))
+    assert not shard.careful
+
+
+def test_intake_stops_when_too_much_waits_behind_an_event_that_is_tried_again() -> None:
+    shard = shard_at()
+    offer(shard, b"a")
+    offsets(shard, 1)
+    report(shard, 1, Failed(FAILURE))
+    offer(shard, *[b"a"] * (MOST_HELD_EVENTS - 2))
+    assert shard.full is None
+    offer(shard, b"a", b"b")
+    assert shard.full is not None
+
+
+def test_intake_stops_when_progress_takes_three_quarters_of_its_limit() -> None:
+    assigned = Assigned(PARTITION, 1, 0, b"", Bounds(0, 0))
+    shard = Shard(assigned, Progress(0), Terms("app.f", "key", [POLICY], SENDER, progress_limit=80))
+    settle(shard)
+    offer(shard, *[b"k%d" % n for n in range(60)])
+    offsets(shard, 1)
+    for index in range(1, 60, 2):
+        report(shard, 1, None, first=index)
+    settlement = settle(shard)
+    assert shard.full is not None
+    assert len(settlement.progress) <= 80, "what does not fit is left out, and repeated after a restart"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from headrace.runtime.hooks import hookimpl
-from headrace.runtime.shard import Result
+from headrace.runtime.result import Result
 from headrace.runtime.verdict import Again, Finish, GiveBack, SetAside
 from headrace.sandbox.manifest import FunctionSpec
 

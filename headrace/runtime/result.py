@@ -1,0 +1,20 @@
+"""The result of an attempt, as observers see it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.runtime.ports import Partition, Record
+from headrace.runtime.verdict import Verdict
+from headrace.sandbox.outcome import Outcome
+
+
+class Result(msgspec.Struct, frozen=True, gc=False):
+    """How one attempt ended and what follows, for observers."""
+
+    partition: Partition
+    record: Record
+    attempt: int
+    outcome: Outcome
+    verdict: Verdict
+    generation: int = 0
