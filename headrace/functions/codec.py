@@ -6,6 +6,7 @@ import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -18,6 +19,7 @@ MAX_HEADER_BYTES = 64 << 10
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
+BYTES = "application/octet-stream"
 
 # A second one of these would be read in place of ours, and the derived ids would mean nothing.
 _IDENTITY = {"ce_specversion", "ce_id", "ce_source", "ce_type"}
@@ -100,31 +102,50 @@ def encode_headers(headers: HeadersIn | None) -> list[tuple[str, bytes]]:
     return encoded
 
 
-def _encode(data: object) -> Encoded:  # noqa: PLR0911  (a line for each kind of data)
-    if isinstance(data, BaseModel):
-        return Encoded(_json(data, _model_json), type_name(type(data)), JSON)
+class _Form(NamedTuple):
+    """How data of one class is written."""
+
+    write: Callable[[Any], bytes]
+    type: str | None
+    content_type: str
+
+
+def _encode(data: object) -> Encoded:
     if data is None:
         return Encoded(None, None, None)
-    if isinstance(data, bytes):
-        return Encoded(data, None, "application/octet-stream")
-    if isinstance(data, str):
-        return Encoded(encode_text("the data", data), None, TEXT)
-    if isinstance(data, JsonText):
-        return Encoded(encode_text("the data", data.text), None, JSON)
-    if is_struct(type(data)):
-        return Encoded(_json(data, importlib.import_module("msgspec").json.encode), type_name(type(data)), JSON)
-    return Encoded(_json(data, _plain_json), None, JSON)
+    cls: type[Any] = type(data)
+    form = _form_of(cls)
+    return Encoded(_written(data, form.write), form.type, form.content_type)
+
+
+@lru_cache(maxsize=1024)
+def _form_of(cls: type) -> _Form:  # `isinstance` of a pydantic model costs more than encoding a small one
+    if issubclass(cls, BaseModel):
+        return _Form(_model_json, type_name(cls), JSON)
+    if issubclass(cls, bytes):
+        return _Form(bytes, None, BYTES)
+    if issubclass(cls, str):
+        return _Form(partial(encode_text, "the data"), None, TEXT)
+    if issubclass(cls, JsonText):
+        return _Form(_json_text, None, JSON)
+    if is_struct(cls):
+        return _Form(importlib.import_module("msgspec").json.encode, type_name(cls), JSON)
+    return _Form(_plain_json, None, JSON)
 
 
 def _model_json(model: BaseModel) -> bytes:
     return model.model_dump_json(by_alias=True).encode()
 
 
+def _json_text(data: JsonText) -> bytes:
+    return encode_text("the data", data.text)
+
+
 def _plain_json(data: Any) -> bytes:
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def _json(data: Any, write: Callable[[Any], bytes]) -> bytes:
+def _written(data: Any, write: Callable[[Any], bytes]) -> bytes:
     try:
         return write(data)
     except (TypeError, ValueError, RecursionError) as error:  # pydantic's and msgspec's own are ValueErrors

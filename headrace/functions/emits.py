@@ -6,11 +6,10 @@ to the data do not matter. They are published only if the invocation succeeds.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from headrace.functions import cloudevents
 from headrace.functions.cloudevents import Envelope, Header
@@ -27,11 +26,8 @@ class Inherit(Enum):
 
 INHERIT: Final = Inherit.KEY
 
-_TRACE = ("traceparent", "tracestate")
 
-
-@dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(NamedTuple):
     """One event to publish: encoded, with its identity."""
 
     topic: str
@@ -80,8 +76,7 @@ def routes_of(emits: str | Mapping[str, type | Sequence[type]] | None) -> Routes
     return Routes(tuple(emits), by_type)
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(NamedTuple):
     """The event whose handling emits: identity, key and lineage are taken from it."""
 
     envelope: Envelope
@@ -97,7 +92,7 @@ class Outbox:
     routes: Routes
     cause: Cause
     emits: list[Emit] = field(default_factory=list)
-    _numbers: Counter[str] = field(default_factory=Counter)
+    _numbers: dict[str, int] = field(default_factory=dict)
 
     def emit(
         self,
@@ -122,7 +117,9 @@ class Outbox:
         identity = cloudevents.write(
             id=id_, source=f"/{self.app}/{self.function}", type=type_, content_type=encoded.content_type
         )
-        self.emits.append(Emit(topic, key_bytes, encoded.value, identity + self._lineage() + own_headers, id_, type_))
+        self.emits.append(
+            Emit(topic, key_bytes, encoded.value, identity + self.cause.envelope.lineage + own_headers, id_, type_)
+        )
 
     def returned(self, value: Any) -> None:
         """Emit what the handler returned: nothing, a model, or a list of them, each routed by its type."""
@@ -133,19 +130,9 @@ class Outbox:
                 self.emit(self.routes.topic_of(item), item)
 
     def _id(self, topic: str) -> str:
-        nth = self._numbers[topic]
+        nth = self._numbers.get(topic, 0)
         self._numbers[topic] = nth + 1
         envelope = self.cause.envelope
         return derived_id(
             source=envelope.source, cause=envelope.id, app=self.app, function=self.function, topic=topic, nth=nth
         )
-
-    def _lineage(self) -> list[Header]:
-        envelope = self.cause.envelope
-        lineage = [
-            ("headrace-cause", envelope.id.encode("utf-8", "surrogateescape")),
-            ("headrace-root", envelope.root.encode("utf-8", "surrogateescape")),
-            ("headrace-hops", str(envelope.hops + 1).encode()),
-        ]
-        attributes = envelope.attributes
-        return lineage + [(name, attributes[name]) for name in _TRACE if name in attributes]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -138,11 +140,22 @@ async def test_demand_that_came_too_soon_is_not_forgotten(lab: Lab) -> None:
     pool = await pool_of(lab, ear, ready, least=0, most=1)
     pool.demand()
     worker = await ready.next()
-    worker.send(lab.chunk(task(b'{"die": 1}')))
+    os.kill(worker.pid, signal.SIGKILL)
     await ear.death()
     pool.demand()
-    assert pool.starting == 0  # it died without a report: the next start waits
+    assert pool.starting == 0  # it died with no event to blame: the next start waits
     assert (await ready.next()).id != worker.id
+    await pool.close(5)
+
+
+async def test_a_worker_that_an_event_killed_is_replaced_at_once(lab: Lab) -> None:
+    ear, ready = Ear(), Ready()
+    pool = await pool_of(lab, ear, ready, least=0, most=1)
+    pool.demand()
+    (await ready.next()).send(lab.chunk(task(b'{"die": 1}')))
+    await ear.death()
+    pool.demand()
+    assert pool.starting == 1
     await pool.close(5)
 
 
