@@ -4,8 +4,8 @@
 
 Each run makes a fresh log of N order events (about 200 bytes, 5,000 keys) and measures, one after another in the same
 run: fetching all of it (no handler), a no-op handler, a handler that emits one event, and appending N events 100 at a
-time. Rates are from when the worker is up to the last event settled. CPU is that of all processes for each event, with the
-workers' start in it. Medians over the runs; compare ratios, not single figures.
+time. Rates are from when the worker is up to the last event settled. CPU is that of all processes for each event, the
+workers' start with it. Medians over the runs; compare ratios, not single figures.
 """
 
 from __future__ import annotations

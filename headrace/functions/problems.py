@@ -19,6 +19,9 @@ _FORMS = {
     "start": 'it is "earliest", "latest", or a datetime with a time zone',
 }
 
+MAX_CONCURRENCY = 169
+"""Events that one worker may run at once: as many as can be noted where the runtime sees them if the worker dies."""
+
 # Declared and typed already, honoured later; until then a declaration that relies on one is refused, never ignored.
 _NOT_BUILT: dict[str, Callable[[Any], bool]] = {
     "batch": lambda _: True,
@@ -26,7 +29,6 @@ _NOT_BUILT: dict[str, Callable[[Any], bool]] = {
     "setup": lambda _: True,
     "breaker": lambda value: value is not None,
     "on_exhausted": lambda value: value != "dead-letter",
-    "concurrency": lambda value: value > 1,
 }
 
 
@@ -81,11 +83,8 @@ def option_problem(handler: Callable[..., Any], topics: tuple[str, ...], options
             return problem
     if problem := _dead_letter_problem(topics, options):
         return problem
-    if options.get("concurrency", 1) > 1 and not inspect.iscoroutinefunction(handler):
-        return (
-            f"concurrency={options['concurrency']} needs 'async def {handler.__name__}': a sync handler runs one event "
-            "at a time per worker; use workers= for more"
-        )
+    if problem := _concurrency_problem(handler, options.get("concurrency", 1)):
+        return problem
     for option, relies_on in _NOT_BUILT.items():
         if option in options and relies_on(options[option]):
             return f"{option}={options[option]!r} is not built yet in this version; remove it"
@@ -111,6 +110,19 @@ def _dead_letter_problem(topics: tuple[str, ...], options: dict[str, Any]) -> st
         return f"dead_letter={topic!r}: a topic name is {TOPIC_RULE}"
     if topic in topics:
         return f"dead_letter={topic!r} is a topic it subscribes to: every dead letter would come back; name another"
+    return None
+
+
+def _concurrency_problem(handler: Callable[..., Any], concurrency: int) -> str | None:
+    if concurrency > 1 and not inspect.iscoroutinefunction(handler):
+        return (
+            f"concurrency={concurrency} needs 'async def {handler.__name__}': a sync handler runs one event "
+            "at a time per worker; use workers= for more"
+        )
+    if concurrency > MAX_CONCURRENCY:
+        return (
+            f"concurrency={concurrency}: a worker runs at most {MAX_CONCURRENCY} events at once; use workers= for more"
+        )
     return None
 
 
