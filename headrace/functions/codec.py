@@ -113,7 +113,7 @@ class _Form(NamedTuple):
 def _encode(data: object) -> Encoded:
     if data is None:
         return Encoded(None, None, None)
-    form = _form_of(type(data))  # type: ignore[arg-type]  (mypy holds that a class might not be hashable)
+    form = _form_of(type(data))  # type: ignore[arg-type]
     return Encoded(_written(data, form.write), form.type, form.content_type)
 
 

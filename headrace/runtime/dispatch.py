@@ -56,7 +56,7 @@ class Dispatch:
         self._dice = dice
         self._flights: defaultdict[int, dict[int, Shard]] = defaultdict(dict)
         self._alone: set[int] = set()  # workers that have an event which runs alone
-        self._pacing = Pacing()
+        self._pacing = Pacing(spec.concurrency)
 
     def hand_out(self) -> None:
         """Give workers what may run and they have room for; ask for another worker if there is more than that."""
@@ -155,15 +155,16 @@ class Dispatch:
         self._moved(shard)
 
     def _free_worker(self) -> Worker | None:
-        """The worker with the fewest chunks, if it has room for another."""
+        """The worker with the least to do, if it has room for another chunk."""
         workers = self.pool.workers
         shared = [worker for worker in workers if worker.id not in self._alone]
         if not shared:
             return None
-        worker = min(shared, key=lambda w: len(self._flights.get(w.id, ())))
-        more_to_come = len(workers) + self.pool.starting < self._spec.workers[1]
-        depth = 1 if more_to_come else self._pacing.depth
-        return worker if len(self._flights.get(worker.id, ())) < depth else None
+        worker = min(shared, key=lambda one: one.in_flight)
+        chunks = len(self._flights.get(worker.id, ()))
+        if chunks and len(workers) + self.pool.starting < self._spec.workers[1]:
+            return None  # rather another worker than a queue
+        return worker if self._pacing.has_room(chunks, worker.in_flight) else None
 
     def __repr__(self) -> str:
         chunks = sum(len(flights) for flights in self._flights.values())

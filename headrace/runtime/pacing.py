@@ -1,7 +1,7 @@
 """Pacing: how many events a chunk holds, so that a chunk is about `TARGET_S` of work.
 
 Slow handlers get one event at a time, so that nothing waits behind them that another worker could take; fast ones get
-enough that the hop between processes does not count.
+enough that the hop between processes does not count. A worker that runs several at once gets at least that many.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ _WEIGHT = 0.2
 class Pacing:
     """A running estimate of the seconds one event takes, and the chunk size that follows from it."""
 
-    def __init__(self) -> None:
+    def __init__(self, concurrency: int = 1) -> None:
+        self._concurrency = concurrency
         self.seconds_per_event = _FIRST_GUESS_S
 
     def observe(self, events: int, seconds: float) -> None:
@@ -29,12 +30,16 @@ class Pacing:
     @property
     def size(self) -> int:
         """Events for the next chunk."""
-        return max(1, min(MOST, int(TARGET_S / self.seconds_per_event)))
+        return max(self._concurrency, min(MOST, int(TARGET_S / self.seconds_per_event)))
 
-    @property
-    def depth(self) -> int:
-        """Chunks to have in one worker at once: one behind the running one hides the hop, unless events are slow."""
-        return 1 if self.size == 1 else DEEPEST
+    def has_room(self, chunks: int, events: int) -> bool:
+        """Whether a worker with so many chunks and events in it can take another chunk.
+
+        Some behind the running one hide the hop, unless events are slow. Slow events of several chunks must not keep a
+        worker that runs many at once from having as many as it can run.
+        """
+        deepest = 1 if self.size == 1 else DEEPEST
+        return chunks < deepest or (self._concurrency > 1 and events < 2 * self._concurrency)
 
     def __repr__(self) -> str:
-        return f"<Pacing: {self.seconds_per_event * 1e3:.3f} ms an event, chunks of {self.size}, {self.depth} deep>"
+        return f"<Pacing: {self.seconds_per_event * 1e3:.3f} ms an event, chunks of {self.size}>"

@@ -54,6 +54,12 @@ class TaggedStream(io.TextIOBase):
             event, line = self._partial.popitem()
             _write(self._fd, [event, self._name, line, None, None])
 
+    def flush_event(self) -> None:
+        """Write the unfinished line of the running event, too."""
+        event = _event_id()
+        if line := self._partial.pop(event, ""):
+            _write(self._fd, [event, self._name, line, None, None])
+
     @property
     def unfinished(self) -> bool:
         """Whether there are unfinished lines."""
@@ -95,6 +101,12 @@ class Capture:
         for stream in self._streams:
             if stream.unfinished:
                 stream.flush_lines()
+
+    def flush_event(self) -> None:
+        """Let go of the running event's unfinished lines: it is about to be reported, others go on."""
+        for stream in self._streams:
+            if stream.unfinished:
+                stream.flush_event()
 
     def __repr__(self) -> str:
         return f"<Capture of {self._streams}>"

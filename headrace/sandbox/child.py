@@ -21,7 +21,7 @@ from headrace.sandbox.death import Death, Reason, explain_status
 from headrace.sandbox.linux.memory import shared_bytes
 from headrace.sandbox.manifest import FunctionSpec, Grants, Manifest
 from headrace.sandbox.output import Line, Lines
-from headrace.sandbox.page import Page
+from headrace.sandbox.page import Page, Slot
 from headrace.sandbox.vetting import Flights
 from headrace.sandbox.wire import (
     MAX_REPORT,
@@ -70,7 +70,10 @@ class Listener(Protocol):
     """Who is told what a worker does. Called on the loop; must not block."""
 
     def reported(self, worker: Worker, report: Report, /) -> None:
-        """Outcomes came. They were checked: events in flight on this worker, in order, each once."""
+        """Outcomes came. They were checked: events in flight on this worker, each once.
+
+        Those of a chunk come in order where the function's concurrency is 1, and in any order where it is more.
+        """
         ...
 
     def died(self, worker: Worker, death: Death, /) -> None:
@@ -111,7 +114,7 @@ class Worker:
         self._seat = seat
         self._listener = listener
         self._loop = loop
-        self._flights = Flights(spec.partitions)
+        self._flights = Flights.of(spec.function, spec.partitions)
         self._stdout, self._stderr = Lines("stdout", loop.time), Lines("stderr", loop.time)
         self._ipc: asyncio.Transport
         self._closed: list[asyncio.Future[None]] = []
@@ -120,6 +123,7 @@ class Worker:
         self._heard = 0.0
         self._stopping = False
         self._killed: tuple[Reason, str] | None = None
+        self._late: list[Slot] = []
 
     # -- start --------------------------------------------------------------------------------------------------------
 
@@ -223,11 +227,13 @@ class Worker:
         self._timer = self._loop.call_later(TICK, self._tick)
 
     def _check_time(self, timeout: float) -> None:
-        now = time.monotonic()
-        for slot in self._seat.page.running():
-            seconds = now - slot.started_ns / 1e9
+        now, ages = time.monotonic(), self._seat.page.ages(time.monotonic_ns())
+        late = [(slot, age / 1e9) for slot, age in ages if age > timeout * 1e9]
+        for slot, seconds in late:
             if seconds > timeout + HARD and self._flights.has(slot.chunk, slot.index):
+                self._late = [slot for slot, _ in late]
                 self.end("timeout", f"an event ran for {seconds:.1f} s, its timeout is {timeout:g} s: killed")
+                return
         if now - self._heard > timeout + SILENCE:
             self.end(
                 "timeout", f"nothing was reported for {now - self._heard:.1f} s, the timeout is {timeout:g} s: killed"
@@ -266,9 +272,14 @@ class Worker:
         return self.answer.done() and isinstance(self.answer.result(), Ready)
 
     def _make_death(self) -> Death:
-        slots = self._seat.page.running()
-        running = tuple(sorted({(s.chunk, s.index) for s in slots if self._flights.has(s.chunk, s.index)}))
-        return Death(*self._why(), running, tuple(self._stderr.last))
+        reason, detail = self._why()
+        late = self._late if reason == "timeout" else []
+        running = self._in_flight(self._seat.page.running())
+        culprits = tuple(one for one in self._in_flight(late) if one in running)
+        return Death(reason, detail, running, tuple(self._stderr.last), culprits)
+
+    def _in_flight(self, slots: Sequence[Slot]) -> tuple[tuple[int, int], ...]:
+        return tuple(sorted({(s.chunk, s.index) for s in slots if self._flights.has(s.chunk, s.index)}))
 
     def _why(self) -> tuple[Reason, str]:
         if self._killed is not None:

@@ -19,7 +19,9 @@ class Death:
     (it sent what no worker sends: killed), "zygote" (its parent process died and took it along).
 
     `running` holds (chunk id, index in it) of the events that were running, by the worker's own page: an untrusted
-    hint. `culprits` are those of them that a "timeout" is about: past their deadline. `output` is the end of its stderr, at most 20 lines.
+    hint. `culprits` are those of them that were past their deadline when the worker was killed for that; none where it
+    could not be told (an event held the interpreter while others ran too), and none for any other reason. `output` is
+    the end of its stderr, at most 20 lines.
     """
 
     reason: Reason

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from headrace.functions.cloudevents import Envelope, Malformed, read
@@ -58,10 +58,13 @@ class Invocation:
         self._cluster = start.cluster
         self._partitions: Mapping[str, int] = start.partitions
 
-    async def run(self, chunk: Chunk, task: Task, started_ns: int) -> Outcome | None:  # noqa: PLR0911
+    async def run(  # noqa: PLR0911
+        self, chunk: Chunk, task: Task, started_ns: int, is_late: Callable[[], bool] | None = None
+    ) -> Outcome | None:
         """Handle one event; never raises but for a `HandlerTimeout` that strikes outside of the handler.
 
-        None stands for `Done` without emits.
+        None stands for `Done` without emits. `is_late` says whether a cancellation was for its time being up; without
+        it the time since `started_ns` does.
         """
         try:
             return await self._run(chunk, task, started_ns)
@@ -76,7 +79,7 @@ class Invocation:
         except HandlerTimeout as error:
             return self.timed_out(error)
         except asyncio.CancelledError as error:
-            return self._cancelled(error, started_ns)
+            return self._cancelled(error, is_late() if is_late else self._is_over(started_ns))
         except BaseException as error:  # noqa: BLE001  (SystemExit too: it is one handler's failure, not the worker's end)
             return self._failed(error)
 
@@ -168,11 +171,12 @@ class Invocation:
     def _failed(self, error: BaseException) -> Failed:
         return Failed(failure_of(error, self._user_code), rule_of(self._rules, error))
 
-    def _cancelled(self, error: asyncio.CancelledError, started_ns: int) -> Outcome:
+    def _cancelled(self, error: asyncio.CancelledError, late: bool) -> Outcome:
         """A cancellation is the watch's if the time is up, and the handler's own doing if not."""
-        if time.monotonic_ns() - started_ns < self._timeout * 1e9:
-            return self._failed(error)
-        return self.timed_out(error)
+        return self.timed_out(error) if late else self._failed(error)
+
+    def _is_over(self, started_ns: int) -> bool:
+        return time.monotonic_ns() - started_ns >= self._timeout * 1e9
 
     def __repr__(self) -> str:
         return f"<Invocation of {self._handler.declaration.name}, timeout {self._timeout:g} s>"

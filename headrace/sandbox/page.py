@@ -5,8 +5,13 @@ the worker wrote is an untrusted hint: it can only mislead about the function's 
 
     0              of how many chunks the worker is recalled: it starts no further event of the first n chunks sent
     1              events finished in the worker's life
-    2, 3, 4        a slot: chunk id, index in the chunk + 1 (0: the slot is free), start on the monotonic clock (ns)
-    5, 6, 7 …      further slots
+    2              the time (ns) for which the worker's clock stood still in its life: see below
+    3              when the worker last looked after its clock (ns, monotonic); 0: it does not
+    4, 5, 6        a slot: chunk id, index in the chunk + 1 (0: the slot is free), start on the worker's clock (ns)
+    7, 8, 9 …      further slots
+
+**The worker's clock** is the monotonic one less word 2. It stands still for the other events while one of them blocks
+the event loop that they share (see `deadlines`). Where one event runs at a time it never stands still.
 """
 
 from __future__ import annotations
@@ -17,13 +22,16 @@ from dataclasses import dataclass
 
 SIZE = 4096
 
-_RECALLED, _FINISHED, _SLOTS = 0, 1, 2
+_RECALLED, _FINISHED, _STOOD, _LOOKED, _SLOTS = range(5)
 _SLOT = 3
+SLOTS = (SIZE // 8 - _SLOTS) // _SLOT
+
+UNATTENDED_NS = 1_000_000_000  # a worker that has not looked for so long cannot: its clock is taken to stand still
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """An event that is running."""
+    """An event that is running, since `started_ns` on the worker's clock."""
 
     chunk: int
     index: int
@@ -54,12 +62,23 @@ class Page:
         """The events the worker says it is running."""
         words = self.words
         slots = []
-        for at in range(_SLOTS, SIZE // 8 - _SLOT + 1, _SLOT):
+        for at in range(_SLOTS, _SLOTS + SLOTS * _SLOT, _SLOT):
             index = words[at + 1]
             slot = Slot(words[at], index - 1, words[at + 2])
             if index and words[at + 1] == index:  # else the worker went on to another event while we read
                 slots.append(slot)
         return slots
+
+    def ages(self, now_ns: int) -> list[tuple[Slot, int]]:
+        """The events the worker says it is running, and for how long each, on the worker's clock at `now_ns`.
+
+        Where several run and the worker has not looked after its clock lately, something holds the interpreter, and
+        nobody can tell what: none of them grows older.
+        """
+        slots, looked = self.running(), self.words[_LOOKED]
+        clock = min(now_ns, looked + UNATTENDED_NS) if looked and len(slots) > 1 else now_ns
+        clock -= self.words[_STOOD]
+        return [(slot, clock - slot.started_ns) for slot in slots]
 
     @property
     def finished(self) -> int:
@@ -73,18 +92,30 @@ class Page:
         """Of how many chunks the worker is recalled."""
         return self.words[_RECALLED]
 
-    def begin(self, chunk: int, index: int, started_ns: int) -> None:
+    def begin(self, chunk: int, index: int, started_ns: int, slot: int = 0) -> None:
         """An event is running from now on."""
-        words = self.words
-        words[_SLOTS] = chunk
-        words[_SLOTS + 2] = started_ns
-        words[_SLOTS + 1] = index + 1  # last: a slot with an index is whole
+        words, at = self.words, _SLOTS + _SLOT * slot
+        words[at] = chunk
+        words[at + 2] = started_ns
+        words[at + 1] = index + 1  # last: a slot with an index is whole
 
-    def end(self) -> None:
-        """The running event has ended."""
+    def end(self, slot: int = 0) -> None:
+        """It has ended."""
         words = self.words
-        words[_SLOTS + 1] = 0
+        words[_SLOTS + 1 + _SLOT * slot] = 0
         words[_FINISHED] += 1
+
+    def move_start(self, slot: int, started_ns: int) -> None:
+        """The event in that slot counts as started then."""
+        self.words[_SLOTS + 2 + _SLOT * slot] = max(0, started_ns)
+
+    def stood(self, total_ns: int) -> None:
+        """For how long the clock stood still in all."""
+        self.words[_STOOD] = total_ns
+
+    def looked(self, now_ns: int) -> None:
+        """The clock is being looked after."""
+        self.words[_LOOKED] = now_ns
 
     def close(self) -> None:
         """Unmap the page."""

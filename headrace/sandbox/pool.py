@@ -20,8 +20,8 @@ class Pool:
 
     A worker that has had no work for `idle` seconds is stopped if more than `least` are there. After a start that
     failed, or a worker that died without having reported anything or run an event that could be blamed, the next start
-    waits: 0.5 s, doubled each time up to 30 s, until a worker reports. `problem` says why the last start failed, None once one succeeded; `on_problem` is
-    told of each failed start, `on_ready` of each worker that can take work.
+    waits: 0.5 s, doubled each time up to 30 s, until a worker reports. `problem` says why the last start failed, None
+    once one succeeded; `on_problem` is told of each failed start, `on_ready` of each worker that can take work.
     """
 
     def __init__(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Iterator
+from operator import itemgetter
 
 from headrace.sandbox.outcome import Done, Outcome, Skipped
 from headrace.sandbox.wire import Report, frame
@@ -15,6 +17,9 @@ from headrace.sandbox.wire import Report, frame
 DELAY_NS = 5_000_000  # known this long, an outcome is sent without waiting for its chunk to end
 _FULL = 1 << 20  # bytes; one more outcome of the largest size (4 MiB of emits) still fits a report
 _FAILURE = 24 << 10
+
+_Known = tuple[int, int, Outcome | None]
+_place = itemgetter(0, 1)
 
 
 class Reports:
@@ -62,6 +67,62 @@ class Reports:
 
     def __repr__(self) -> str:
         return f"<Reports of chunk {self._chunk}: {self._sent} sent, {len(self._pending)} pending>"
+
+
+class ScatteredReports:
+    """The same for a worker that runs several events at once: outcomes of many chunks, in the order they are known."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.pending_since_ns = 0
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._pending: list[_Known] = []
+        self._known_ns = 0
+        self._from_ns = 0
+        self._weight = 0
+
+    def begin(self, now_ns: int) -> None:
+        """Events run from now on, after there were none."""
+        self._from_ns = max(self._from_ns, now_ns)
+
+    def add(self, chunk: int, index: int, outcome: Outcome | None, now_ns: int) -> None:
+        """The outcome of an event. By the main thread only."""
+        self._known_ns = now_ns
+        self._pending.append((chunk, index, outcome))
+        if not self.pending_since_ns:
+            self.pending_since_ns = now_ns
+        if outcome is not None:
+            self._weight += _weight(outcome)
+        if now_ns - self.pending_since_ns >= DELAY_NS or self._weight > _FULL:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is pending, if anything: a report for each run of neighbours."""
+        with self._lock:
+            self.pending_since_ns = self._weight = 0  # first forget, then look: as above
+            known = self._pending[:]
+            if not known:
+                return
+            del self._pending[: len(known)]
+            share = max(0, self._known_ns - self._from_ns) // len(known)
+            self._from_ns = max(self._from_ns, self._known_ns)
+            reports = [Report(chunk, first, run, share * len(run)) for chunk, first, run in _runs(known)]
+            self._connection.sendall(b"".join(map(frame, reports)))
+
+    def __repr__(self) -> str:
+        return f"<ScatteredReports: {len(self._pending)} pending>"
+
+
+def _runs(known: list[_Known]) -> Iterator[tuple[int, int, list[Outcome | None]]]:
+    """Outcomes as runs of neighbours: chunk, index of the first, outcomes."""
+    known.sort(key=_place)
+    chunk, first, run = known[0][0], known[0][1], [known[0][2]]
+    for next_chunk, index, outcome in known[1:]:
+        if next_chunk != chunk or index != first + len(run):
+            yield chunk, first, run
+            chunk, first, run = next_chunk, index, []
+        run.append(outcome)
+    yield chunk, first, run
 
 
 def _weight(outcome: Outcome) -> int:

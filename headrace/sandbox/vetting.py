@@ -1,4 +1,4 @@
-"""What a worker may report: nothing but outcomes of events it was given, in order, each once.
+"""What a worker may report: nothing but outcomes of events it was given, each once; in order if it runs one at a time.
 
 The worker's end of the socket is within reach of the handler, so a report is checked before anything acts on it. What
 these checks let through can only be wrong about the function's own events.
@@ -14,6 +14,7 @@ import msgspec
 from headrace.functions.codec import MAX_EVENT_BYTES
 from headrace.functions.errors import SandboxError
 from headrace.sandbox.headers import unpack
+from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.outcome import (
     Crashed,
     Done,
@@ -34,25 +35,38 @@ _LAST_MS = 1 << 62
 
 
 class Flights:
-    """The chunks that are in one worker. `partitions` are those of the topics it may emit to."""
+    """The chunks that are in one worker.
 
-    def __init__(self, partitions: Mapping[str, int]) -> None:
+    `partitions` are those of the topics it may emit to, `rules` how many retry rules there are. `in_order` says that a
+    chunk's outcomes come in its order: the worker runs one event at a time.
+    """
+
+    def __init__(self, partitions: Mapping[str, int], *, rules: int = 1, in_order: bool = True) -> None:
         self.events = 0
         self.chunks = 0
         self._partitions = partitions
-        self._flying: dict[int, tuple[int, int]] = {}
+        self._rules = rules
+        self._in_order = in_order
+        self._flying: dict[int, _Flight] = {}
+
+    @classmethod
+    def of(cls, spec: FunctionSpec | None, partitions: Mapping[str, int]) -> Flights:
+        """What a worker of that function, or of none, may report."""
+        if spec is None:
+            return cls(partitions)
+        return cls(partitions, rules=len(spec.retry), in_order=spec.concurrency == 1)
 
     def add(self, chunk: Chunk) -> None:
         """A chunk was sent."""
-        self._flying[chunk.id] = (0, len(chunk.tasks))
+        self._flying[chunk.id] = _Flight(len(chunk.tasks))
         self.events += len(chunk.tasks)
         self.chunks += 1
 
     def accept(self, report: Report) -> None:
         """Take a report off what is in flight. Raises `SandboxError` for one that no honest worker sends."""
-        first, count = self._flying.get(report.chunk, (0, 0))
+        flight = self._flying.get(report.chunk, _NOT_FLYING)
         after = report.first + len(report.outcomes)
-        if report.first != first or not first < after <= count:
+        if not flight.allows(report.first, after, in_order=self._in_order):
             raise SandboxError(
                 f"a report on events {report.first} to {after - 1} of chunk {report.chunk}, not in flight"
             )
@@ -63,15 +77,13 @@ class Flights:
                 if outcome is not None:
                     self._check(outcome)
         self.events -= len(report.outcomes)
-        if after == count:
+        flight.land(report.first, after)
+        if flight.first == flight.count:
             del self._flying[report.chunk]
-        else:
-            self._flying[report.chunk] = (after, count)
 
     def has(self, chunk: int, index: int) -> bool:
         """Whether that event is in the worker and not reported."""
-        first, count = self._flying.get(chunk, (0, 0))
-        return first <= index < count
+        return self._flying.get(chunk, _NOT_FLYING).has(index)
 
     def _check(self, outcome: Outcome) -> None:
         match outcome:
@@ -84,7 +96,7 @@ class Flights:
                 raise SandboxError("a crash, which no worker lives to report")
             case _:
                 pass
-        _check_numbers(outcome)
+        self._check_numbers(outcome)
 
     def _check_emit(self, emit: Emitted) -> None:
         if not 0 <= emit.partition < self._partitions.get(emit.topic, 0):
@@ -96,6 +108,14 @@ class Flights:
         except msgspec.DecodeError as error:
             raise SandboxError("an emit whose headers cannot be read") from error
 
+    def _check_numbers(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Failed) and not 0 <= (outcome.rule or 0) < self._rules:
+            raise SandboxError(f"a failure under retry rule {outcome.rule}, which there is not")
+        if isinstance(outcome, Postponed) and not 0 <= outcome.seconds < math.inf:
+            raise SandboxError(f"an event postponed by {outcome.seconds} s")
+        if isinstance(outcome, Skipped) and len(outcome.reason) + len(outcome.type or "") > _LONGEST:
+            raise SandboxError("a skip with a reason longer than any")
+
     def __repr__(self) -> str:
         return f"<Flights: {self.events} events of {len(self._flying)} chunks>"
 
@@ -105,10 +125,35 @@ def _check_failure(failure: Failure) -> None:
         raise SandboxError("a failure longer than any")
 
 
-def _check_numbers(outcome: Outcome) -> None:
-    if isinstance(outcome, Failed) and outcome.rule not in {None, 0}:
-        raise SandboxError(f"a failure under retry rule {outcome.rule}, of which there is none")
-    if isinstance(outcome, Postponed) and not 0 <= outcome.seconds < math.inf:
-        raise SandboxError(f"an event postponed by {outcome.seconds} s")
-    if isinstance(outcome, Skipped) and len(outcome.reason) + len(outcome.type or "") > _LONGEST:
-        raise SandboxError("a skip with a reason longer than any")
+class _Flight:
+    """A chunk in flight: all before index `first` was reported, and what is in `beyond`, further on."""
+
+    __slots__ = ("beyond", "count", "first")
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.first = 0
+        self.beyond: set[int] = set()
+
+    def has(self, index: int) -> bool:
+        return self.first <= index < self.count and index not in self.beyond
+
+    def allows(self, first: int, after: int, *, in_order: bool) -> bool:
+        if not self.first <= first < after <= self.count or (in_order and first != self.first):
+            return False
+        return not self.beyond or self.beyond.isdisjoint(range(first, after))
+
+    def land(self, first: int, after: int) -> None:
+        if first != self.first:
+            self.beyond.update(range(first, after))
+            return
+        self.first = after
+        while self.first in self.beyond:
+            self.beyond.remove(self.first)
+            self.first += 1
+
+    def __repr__(self) -> str:
+        return f"<_Flight of {self.count}, {self.first} and {len(self.beyond)} beyond reported>"
+
+
+_NOT_FLYING = _Flight(0)

@@ -15,11 +15,12 @@ import asyncio
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from headrace.sandbox.invocation import HandlerTimeout
-from headrace.sandbox.reports import DELAY_NS, Reports
+from headrace.sandbox.reports import DELAY_NS, Reports, ScatteredReports
 
 NEVER = 1 << 63
 _AGAIN_NS = 100_000_000
@@ -48,9 +49,7 @@ class Watch:
         """Begin. `task` of `loop` runs the handlers and is cancelled; without them handlers are sync."""
         self._loop, self._task = loop, task
         signal.signal(signal.SIGALRM, self._on_alarm)
-        before = threading.stack_size(_STACK_BYTES)  # a thread's whole stack counts as data
-        threading.Thread(target=self._run, name="headrace-watch", daemon=True).start()
-        threading.stack_size(before)
+        start_thread(self._run)
 
     # -- the main thread ----------------------------------------------------------------------------------------------
 
@@ -92,7 +91,7 @@ class Watch:
             now = time.monotonic_ns()
             since = self._reports.pending_since_ns
             if since and now - since >= DELAY_NS:
-                self._send()
+                send(self._reports)
             if now >= self.deadline_ns:
                 self._fire(self.serial, now)
 
@@ -119,12 +118,21 @@ class Watch:
         elif self._raised != serial:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
 
-    def _send(self) -> None:
-        try:
-            self._reports.flush()
-        except OSError:
-            signal.raise_signal(signal.SIGKILL)  # the parent is gone: nobody is served any more
-
     def __repr__(self) -> str:
         state = "dozing" if self.dozing else "awake"
         return f"<Watch, {state}, event {self.serial}{' running' if self.deadline_ns != NEVER else ''}>"
+
+
+def start_thread(run: Callable[[], None]) -> None:
+    """Run a watch beside the main thread, for the life of the process."""
+    before = threading.stack_size(_STACK_BYTES)  # a thread's whole stack counts as data
+    threading.Thread(target=run, name="headrace-watch", daemon=True).start()
+    threading.stack_size(before)
+
+
+def send(reports: Reports | ScatteredReports) -> None:
+    """Send what is pending, from a watch's thread."""
+    try:
+        reports.flush()
+    except OSError:
+        signal.raise_signal(signal.SIGKILL)  # the parent is gone: nobody is served any more

@@ -12,7 +12,8 @@ before a byte of the body is kept, and only outcomes of events in flight on that
       Start(target, function, environment) ->
                                           <- Ready(code, manifest) | Broken(failure)
       Chunk(id, events)                    ->
-                                          <- Report(chunk, first index, outcomes)   one or more for each chunk
+                                          <- Report(chunk, first index, outcomes)   one or more for each chunk, in the
+                                             order in which outcomes are known: with concurrency above 1, any order
       end of file                          ->  finishes what it has, exits 0
 """
 
@@ -79,7 +80,7 @@ class Task(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=1):
-    """Events of one partition, to be run in this order. `id` is unique within the worker's life."""
+    """Events of one partition, those of a lane to be run in this order. `id` is unique within the worker's life."""
 
     id: int
     topic: str

@@ -1,8 +1,8 @@
-"""A worker: the process in which one function's events are handled, one after another.
+"""A worker: the process in which one function's events are handled, one after another or several at once.
 
 It is forked from the zygote and has entered its sandbox before anything here runs. In this order: it is told what to
 be (`Start`), takes the environment on, imports the target, answers `Ready` or `Broken`, and runs chunks until the
-socket ends.
+socket ends. How it runs them is `Service` here, one after another, or `ConcurrentService` (see `concurrent`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -18,27 +17,16 @@ from typing import Any
 
 from headrace.functions.signature import Handler
 from headrace.sandbox.capture import Capture
+from headrace.sandbox.concurrent import ConcurrentService
+from headrace.sandbox.connection import Connection
 from headrace.sandbox.invocation import HandlerTimeout, Invocation
 from headrace.sandbox.loader import Loaded, Unserviceable, load
 from headrace.sandbox.outcome import Done, Failure, NotRun, Outcome, Rejected, Skipped
 from headrace.sandbox.page import Page
 from headrace.sandbox.reports import Reports
 from headrace.sandbox.watch import Watch
-from headrace.sandbox.wire import (
-    MAX_COMMAND,
-    VERSION,
-    Broken,
-    Chunk,
-    Command,
-    FrameBuffer,
-    Ready,
-    Start,
-    Task,
-    decode_command,
-    frame,
-)
+from headrace.sandbox.wire import VERSION, Broken, Chunk, Command, Ready, Start, Task
 
-_RECEIVE = 256 << 10
 _NOT_RUN = NotRun()
 _ENDED_WELL = (Done, Skipped, Rejected)
 
@@ -90,8 +78,9 @@ def serve(start: Start, connection: Connection, page: Page, capture: Capture) ->
         connection.send(Ready(VERSION, loaded.code, loaded.manifest()))
         connection.receive()  # nothing comes but the end
         return
-    service = Service(Invocation(handler, loaded.user_code, start), handler, connection, page, capture)
-    service.run(Ready(VERSION, loaded.code))
+    service = ConcurrentService if handler.declaration.concurrency > 1 else Service
+    invocation = Invocation(handler, loaded.user_code, start)
+    service(invocation, handler, connection, page, capture).run(Ready(VERSION, loaded.code))
 
 
 def _choose(loaded: Loaded, start: Start) -> Handler | None:
@@ -102,66 +91,6 @@ def _choose(loaded: Loaded, start: Start) -> Handler | None:
         message = f"{start.target.path}: no function is named {start.function!r} any more; it has: {known}"
         raise Unserviceable(Broken("missing", Failure("TargetError", message)))
     return handler
-
-
-class Connection:
-    """The worker's end of its socket: blocking to send, either way to receive."""
-
-    def __init__(self, fd: int) -> None:
-        self.socket = socket.socket(fileno=fd)
-        self._frames = FrameBuffer(MAX_COMMAND)
-        os.register_at_fork(after_in_child=self.socket.close)  # a child of user code would steal frames
-
-    def receive_start(self) -> Start | None:
-        """The first command; None if the parent ended before it."""
-        match self.receive():
-            case [Start() as start]:  # the parent sends nothing else before it has an answer
-                return start
-            case []:
-                return None
-            case other:
-                raise TypeError(f"the first commands are {other!r}, not one Start")
-
-    def receive(self) -> list[Command]:
-        """The next commands; none at the end."""
-        while data := self.socket.recv(_RECEIVE):
-            if commands := [decode_command(body) for body in self._frames.feed(data)]:
-                return commands
-        return []
-
-    async def receive_soon(self) -> list[Command]:
-        """The same on an event loop, which goes on meanwhile."""
-        while True:
-            try:
-                data = self.socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                await self._readable()
-                continue
-            if not data:
-                return []
-            if commands := [decode_command(body) for body in self._frames.feed(data)]:
-                await asyncio.sleep(0)  # a handler that never suspends must not starve the tasks it started
-                return commands
-
-    async def receive_now(self) -> list[Command]:
-        """The same without an event loop: never suspends."""
-        return self.receive()
-
-    def send(self, reply: Ready | Broken) -> None:
-        """Send one of the first frames; reports have their own way."""
-        self.socket.sendall(frame(reply))
-
-    async def _readable(self) -> None:
-        loop = asyncio.get_running_loop()
-        readable = asyncio.Event()
-        loop.add_reader(self.socket, readable.set)
-        try:
-            await readable.wait()
-        finally:
-            loop.remove_reader(self.socket)
-
-    def __repr__(self) -> str:
-        return f"<Connection {self.socket.fileno()}, {self._frames!r}>"
 
 
 class Service:

@@ -1,20 +1,60 @@
-"""Brokers under the contract. To add one: open it here, under its name in `BROKERS`."""
+"""Brokers under the contract. To add one: say here how a client of it is opened, and add it to `BROKERS`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from headrace.runtime.clock import SystemClock
 from headrace.runtime.ports import Append, Assigned, Fetched, Member, Partition, Record, Store, TopicSpec
+from headrace.triggers.brokers.memory import Disk, MemoryLog
 from headrace.triggers.brokers.sqlite import SqliteLog
 
-BROKERS = ["sqlite"]
 PATIENCE = 20.0
 
 Open = Callable[[], Awaitable[Store]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A broker and what it can beyond its `Features`. `place` gets a directory and gives what opens clients of one log.
+
+    `shared_groups`: a group may have members in several clients at once.
+    """
+
+    name: str
+    place: Callable[[Path], Open]
+    shared_groups: bool
+
+
+def _sqlite(directory: Path) -> Open:
+    return lambda: SqliteLog.open(directory / "log.db")
+
+
+def _memory(directory: Path) -> Open:
+    return _on(Disk(cluster=str(directory)))
+
+
+def _memory_like_kafka(directory: Path) -> Open:
+    return _on(Disk(cluster=str(directory), transactional=False), progress_limit=4096)
+
+
+def _on(disk: Disk, progress_limit: int | None = None) -> Open:
+    async def open_one() -> Store:
+        return MemoryLog(disk, SystemClock(), progress_limit=progress_limit)
+
+    return open_one
+
+
+BROKERS = [
+    Kind("sqlite", _sqlite, shared_groups=False),
+    Kind("memory", _memory, shared_groups=True),
+    Kind("memory-at-least-once", _memory_like_kafka, shared_groups=True),
+]
 
 
 class Handed:
@@ -35,15 +75,21 @@ class Handed:
         self.revoked_calls.append(list(partitions))
 
 
-@pytest.fixture(params=BROKERS)
-async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
+@pytest.fixture(params=BROKERS, ids=lambda kind: kind.name)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """The broker under test."""
+    chosen: Kind = request.param
+    return chosen
+
+
+@pytest.fixture
+async def client(kind: Kind, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens one more client of the same log; all are closed at the end."""
     opened: list[Store] = []
+    place = kind.place(tmp_path)
 
     async def open_one() -> Store:
-        match request.param:
-            case "sqlite":
-                opened.append(await SqliteLog.open(tmp_path / "log.db"))
+        opened.append(await place())
         return opened[-1]
 
     yield open_one

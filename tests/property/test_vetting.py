@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.functions.errors import SandboxError
+from headrace.sandbox.outcome import Failed, Failure
 from headrace.sandbox.vetting import Flights
 from headrace.sandbox.wire import Chunk, Report, Task
 
@@ -31,6 +32,40 @@ def test_honest_reports_in_any_interleaving_land_everything(sizes: list[int], da
         if not left[chunk]:
             del left[chunk]
         assert flights.events == sum(left.values())
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=3), st.data())
+def test_reports_of_a_concurrent_worker_land_each_event_once_in_any_order(
+    sizes: list[int], data: st.DataObject
+) -> None:
+    flights = Flights({}, in_order=False)
+    for chunk, size in enumerate(sizes):
+        flights.add(Chunk(chunk, "t", 0, [TASK] * size))
+    open_ = {(chunk, index) for chunk, size in enumerate(sizes) for index in range(size)}
+    while open_:
+        chunk, first = data.draw(st.sampled_from(sorted(open_)))
+        first -= data.draw(st.integers(0, 1))
+        count = data.draw(st.integers(1, 3))
+        events = {(chunk, index) for index in range(first, first + count)}
+        if events <= open_:
+            flights.accept(Report(chunk, first, [None] * count))
+            open_ -= events
+        else:
+            with pytest.raises(SandboxError):
+                flights.accept(Report(chunk, first, [None] * count))
+            flights.accept(Report(chunk, min(i for c, i in open_ if c == chunk), [None]))
+            open_.remove((chunk, min(i for c, i in open_ if c == chunk)))
+        assert flights.events == len(open_)
+        assert all(flights.has(c, i) == ((c, i) in open_) for c, size in enumerate(sizes) for i in range(-1, size + 1))
+
+
+def test_a_failure_may_name_any_retry_rule_there_is_and_no_other() -> None:
+    flights = Flights({}, rules=2)
+    flights.add(Chunk(1, "t", 0, [TASK] * 3))
+    flights.accept(Report(1, 0, [Failed(Failure("x", "y"), 1), Failed(Failure("x", "y"), None)]))
+    for rule in (2, -1):
+        with pytest.raises(SandboxError, match="rule"):
+            flights.accept(Report(1, 2, [Failed(Failure("x", "y"), rule)]))
 
 
 @given(

@@ -20,6 +20,7 @@ from headrace.sandbox.target import find_target
 from headrace.sandbox.wire import Chunk, Report, Task
 
 PATIENCE = 30.0
+MISSING: Any = object()  # in the place of an outcome while those of later events have come
 
 PREAMBLE = """\
 import asyncio, ctypes, os, signal, socket, struct, subprocess, sys, threading, time
@@ -51,8 +52,10 @@ class Ear:
         assert not self.deaths, "a report after the death"
         self.reports.append(report)
         known = self.outcomes.setdefault(report.chunk, [])
-        assert report.first == len(known)
-        known.extend(report.outcomes)
+        known.extend([MISSING] * (report.first + len(report.outcomes) - len(known)))
+        for index, outcome in enumerate(report.outcomes, report.first):
+            assert known[index] is MISSING, "an outcome that was reported before"
+            known[index] = outcome
         self.changed.set()
 
     def died(self, worker: Worker, death: Death) -> None:
@@ -71,9 +74,13 @@ class Ear:
                 await self.changed.wait()
 
     async def outcomes_of(self, chunk: int, count: int) -> list[Outcome | None]:
-        await self.until(lambda: self.deaths or len(self.outcomes.get(chunk, ())) >= count)
+        await self.until(lambda: self.deaths or self.known(chunk) >= count)
         assert not self.deaths, self.deaths
         return self.outcomes[chunk]
+
+    def known(self, chunk: int) -> int:
+        """How many outcomes of a chunk came."""
+        return sum(outcome is not MISSING for outcome in self.outcomes.get(chunk, ()))
 
     async def death(self) -> Death:
         await self.until(lambda: self.deaths)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from headrace.functions.errors import SettingsError
+from headrace.runtime.ports import TopicSpec
 from headrace.triggers.url import is_embedded, open_broker
 
 
@@ -29,6 +30,7 @@ async def test_an_absolute_path_stays(tmp_path):
     ("url", "message"),
     [
         ("kafka://localhost:9092", r"'kafka://localhost:9092': Kafka is not built yet in this version"),
+        ("memory:shop", r"a log in memory has no name or path; write 'memory:'"),
         ("redis://localhost", r"'redis://localhost': unknown scheme 'redis'; known: sqlite:PATH"),
         ("log.db", r"'log\.db' has no scheme.*'sqlite:log\.db'"),
         ("", "has no scheme"),
@@ -43,6 +45,17 @@ async def test_a_url_that_names_no_broker_is_refused_with_the_culprit(url, messa
         await open_broker(url, root=tmp_path)
 
 
-def test_only_the_embedded_log_is_embedded():
+async def test_a_log_in_memory_is_a_new_one_each_time():
+    one, two = await open_broker("memory:"), await open_broker("memory:")
+    await one.ensure([TopicSpec("orders")])
+    assert list(await one.topics()) == ["orders"]
+    assert await two.topics() == {}
+    assert one.cluster != two.cluster
+    await one.close()
+    await two.close()
+
+
+def test_only_logs_of_our_own_are_embedded():
     assert is_embedded("sqlite:.headrace/log.db")
+    assert is_embedded("memory:")
     assert not is_embedded("kafka://localhost:9092")

@@ -187,13 +187,19 @@ def test_an_option_that_is_not_built_is_refused_and_never_ignored(options: dict[
     assert "is not built yet in this version; remove it" in refusal(**options)
 
 
-def test_concurrency_needs_an_async_handler_and_is_not_built_even_then() -> None:
+def test_concurrency_needs_an_async_handler_and_has_a_limit() -> None:
     assert "concurrency=4 needs 'async def handle'" in refusal(concurrency=4)
 
     async def handle(order: Order) -> None: ...
 
-    with pytest.raises(DeclarationError, match="concurrency=4 is not built yet"):
-        function("orders", concurrency=4)(handle)
+    function("orders", concurrency=169)(handle)
+    declaration = declaration_of(handle)
+    assert declaration is not None
+    assert declaration.concurrency == 169
+    with pytest.raises(
+        DeclarationError, match="concurrency=170: a worker runs at most 169 events at once; use workers="
+    ):
+        function("orders", concurrency=170)(handle)
 
 
 def test_an_option_at_its_default_is_no_reliance_on_what_is_not_built() -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 
-from headrace.functions.errors import BrokerError, BrokerUnavailable, UnknownTopic
+from headrace.functions.errors import BrokerError, BrokerUnavailable
 
 _PASSING = {
     sqlite3.SQLITE_FULL: "the disk that holds {path} is full; nothing was written. Make room and try again",
@@ -51,16 +49,6 @@ def translated(error: sqlite3.Error, path: Path) -> BrokerError:
         )
     ours.__cause__ = error
     return ours
-
-
-def unknown_topic(name: str, others: Iterable[str]) -> UnknownTopic:
-    """The error for a topic that is not there, with the one that was perhaps meant."""
-    near = get_close_matches(name, others, n=1)
-    meant = f"did you mean {near[0]!r}? It" if near else "it"
-    return UnknownTopic(
-        f"topic {name!r} does not exist on this log: {meant} is made when an event is emitted to it or a function "
-        "subscribes to it"
-    )
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Sequence
 
 from headrace.runtime.ports import Assigned, Bounds
-from headrace.triggers.brokers.sqlite.failure import unknown_topic
+from headrace.triggers.brokers.refusal import unknown_topic
 from headrace.triggers.brokers.sqlite.transaction import Transaction
 
 _CLAIM = """

@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import starmap
 from typing import NamedTuple, TypeVar
 
-from headrace.functions.errors import BrokerError, BrokerUnavailable
+from headrace.functions.errors import BrokerUnavailable
 from headrace.runtime.ports import Bounds, Fetched, Partition, Record
-from headrace.triggers.brokers.sqlite.failure import translated, unknown_topic
+from headrace.triggers.brokers.refusal import no_partition, unknown_topic
+from headrace.triggers.brokers.sqlite.failure import translated
 from headrace.triggers.brokers.sqlite.files import Files
 from headrace.triggers.brokers.sqlite.schema import OFFSET_BITS, OFFSET_MASK
 
@@ -96,7 +97,7 @@ def locate(connection: sqlite3.Connection, partition: Partition) -> tuple[int, B
         return tp, Bounds(start, end)
     names = dict(connection.execute("SELECT name, parts FROM topic").fetchall())
     if topic in names:
-        raise BrokerError(f"topic {topic!r} has no partition {number}: it has 0 to {names[topic] - 1}")
+        raise no_partition(topic, number, names[topic])
     raise unknown_topic(topic, names)
 
 

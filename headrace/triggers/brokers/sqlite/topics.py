@@ -6,20 +6,17 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from headrace.functions.errors import BrokerError
-from headrace.functions.names import TOPIC_RULE, is_topic
 from headrace.runtime.ports import TopicSpec
+from headrace.triggers.brokers.refusal import check_spec
 
 if TYPE_CHECKING:
     from headrace.triggers.brokers.sqlite.transaction import Transaction
-
-MOST_PARTITIONS = 1024
 
 
 def create(transaction: Transaction, specs: Sequence[TopicSpec], default_partitions: int) -> list[str]:
     """Create the topics that are not there yet; their names. Raises `BrokerError` for a spec that cannot be, first."""
     for spec in specs:
-        _check(spec)
+        check_spec(spec)
     return [spec.name for spec in specs if _insert(transaction, spec, spec.partitions or default_partitions)]
 
 
@@ -36,19 +33,6 @@ def spec_of(name: str, partitions: int, conf: str) -> TopicSpec:
     return TopicSpec(
         name, partitions, kept.get("retention_ms"), kept.get("retention_bytes"), kept.get("cleanup", "delete")
     )
-
-
-def _check(spec: TopicSpec) -> None:
-    if not is_topic(spec.name):
-        raise BrokerError(f"{spec.name!r} cannot name a topic: a name is {TOPIC_RULE}")
-    if spec.partitions is not None and not 1 <= spec.partitions <= MOST_PARTITIONS:
-        raise BrokerError(
-            f"topic {spec.name!r} cannot have {spec.partitions} partitions; it takes 1 to {MOST_PARTITIONS} here"
-        )
-    if spec.cleanup not in {"delete", "compact", "compact,delete"}:
-        raise BrokerError(
-            f"topic {spec.name!r}: cleanup={spec.cleanup!r} is not 'delete', 'compact' or 'compact,delete'"
-        )
 
 
 def _insert(transaction: Transaction, spec: TopicSpec, partitions: int) -> bool:

@@ -12,10 +12,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headrace.functions.errors import BrokerError, Fenced
 from headrace.functions.partition import partition_of
 from headrace.runtime.ports import Append, Position, Settlement
-from headrace.triggers.brokers.sqlite.failure import unknown_topic
+from headrace.triggers.brokers.refusal import fenced, no_partition, unknown_topic
 from headrace.triggers.brokers.sqlite.schema import OFFSET_BITS
 
 _INSERT = "INSERT INTO record(id, ats, ts, k, v, h) VALUES (?, ?, ?, ?, ?, ?)"
@@ -105,7 +104,7 @@ class Transaction:
         if append.partition >= 0:
             if append.partition < count:
                 return append.partition
-            raise BrokerError(f"topic {append.topic!r} has no partition {append.partition}: it has 0 to {count - 1}")
+            raise no_partition(append.topic, append.partition, count)
         if append.key is not None:
             return partition_of(append.key, count)
         # Begun anywhere, so that many short-lived producers do not all begin at partition 0.
@@ -130,8 +129,4 @@ class Transaction:
             self._owners[key] = self._connection.execute(_OWN, key).fetchone() or (None, 0)
         current, epoch = self._owners[key]
         if owner is None or current != owner or epoch != settlement.epoch:
-            topic, partition = settlement.partition
-            raise Fenced(
-                f"group {settlement.group!r} no longer holds partition {partition} of {topic!r} with epoch "
-                f"{settlement.epoch} (it is at {epoch}): what was held for it is dropped, its new owner does it again"
-            )
+            raise fenced(settlement, epoch)

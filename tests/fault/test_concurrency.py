@@ -1,0 +1,219 @@
+"""Events that misbehave among others that run at the same time: who is stopped, who is named, who goes on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from lab import Lab, open_lab, task
+
+from headrace.sandbox.outcome import Failed, TimedOut
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    async with open_lab(tmp_path) as lab:
+        yield lab
+
+
+BAD = b'{"bad": 1}'
+
+
+@pytest.mark.parametrize("statement", ["ctypes.string_at(0)", "os._exit(7)", "os.kill(os.getpid(), signal.SIGKILL)"])
+async def test_a_crash_among_fifty_names_all_that_were_running(lab: Lab, statement: str) -> None:
+    worker, ear = await lab.start(
+        f"""
+        running = 0
+
+        @function("orders", concurrency=50, timeout=20)
+        async def handle(data: dict) -> None:
+            global running
+            running += 1
+            while not data or running < 50:
+                await asyncio.sleep(0.001)
+            {statement}
+        """
+    )
+    done = lab.chunk(*[task(b"[]", offset=n) for n in range(2)])  # rejected: no longer running
+    chunks = [lab.chunk(*[task(BAD if c == n == 3 else b"{}", offset=n) for n in range(12)]) for c in range(5)]
+    for chunk in (done, *chunks):
+        worker.send(chunk)
+    death = await ear.death()
+    assert death.reason in {"signalled", "exited"}
+    started = [(chunk.id, index) for chunk in chunks for index in range(12)][:50]
+    assert list(death.running) == started
+    assert (chunks[3].id, 3) in death.running
+    assert death.culprits == ()
+
+
+async def test_one_events_timeout_ends_that_event_only(lab: Lab) -> None:
+    worker, ear = await lab.start(
+        """
+        late = asyncio.Event()
+
+        @function("orders", concurrency=3, timeout=1)
+        async def handle(data: dict, ctx: Context) -> None:
+            match ctx.event.offset:
+                case 0:
+                    await asyncio.sleep(1000)
+                case 1:
+                    try:
+                        await asyncio.sleep(0.5)
+                    finally:
+                        asyncio.get_running_loop().call_later(0.7, late.set)
+                case _:  # starts half a second later, and ends after the first was stopped
+                    await late.wait()
+        """
+    )
+    chunk = lab.chunk(task(offset=0), task(offset=1, key=b"k"), task(offset=2, key=b"k"))
+    worker.send(chunk)
+    stuck, *others = await ear.outcomes_of(chunk.id, 3)
+    assert isinstance(stuck, TimedOut)
+    assert "still running 1 s after it started" in stuck.failure.message
+    assert "in handle" in stuck.failure.stack
+    assert others == [None, None]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "time.sleep(1000)",
+        "spin()",
+        "threading.Event().wait()",
+        "await asyncio.gather(blocking(), blocking())",
+        "await asyncio.wait_for(blocking(), 1000)",
+    ],
+)
+async def test_who_blocks_the_loop_is_timed_out_and_its_siblings_lose_no_time(lab: Lab, statement: str) -> None:
+    worker, ear = await lab.start(
+        f"""
+        def spin():
+            while True: pass
+
+        async def blocking():
+            time.sleep(1000)
+
+        @function("orders", concurrency=20, timeout=1)
+        async def handle(data: dict) -> None:
+            if data:
+                await asyncio.sleep(0.3)
+                {statement}
+            else:
+                await asyncio.sleep(0.4)
+                await asyncio.sleep(0.2)
+        """
+    )
+    chunk = lab.chunk(*[task(BAD if n == 5 else b"{}", offset=n) for n in range(20)])
+    worker.send(chunk)
+    outcomes = await ear.outcomes_of(chunk.id, 20)
+    culprit = outcomes.pop(5)
+    assert isinstance(culprit, TimedOut), culprit
+    assert culprit.failure.type == "HandlerTimeout"
+    assert outcomes == [None] * 19
+    again = lab.chunk(task())
+    worker.send(again)
+    assert await ear.outcomes_of(again.id, 1) == [None]
+
+
+async def test_who_blocks_the_loop_and_does_not_stop_is_named_when_its_worker_is_killed(lab: Lab) -> None:
+    worker, ear = await lab.start(
+        """
+        @function("orders", concurrency=5, timeout=0.5)
+        async def handle(data: dict) -> None:
+            await asyncio.sleep(0.1)
+            while data:
+                try: time.sleep(1)
+                except BaseException: pass
+            await asyncio.sleep(0.1)
+        """
+    )
+    chunk = lab.chunk(*[task(BAD if n == 2 else b"{}", offset=n) for n in range(5)])
+    worker.send(chunk)
+    death = await ear.death()
+    assert death.reason == "timeout"
+    assert death.culprits == ((chunk.id, 2),)
+    assert set(death.culprits) < set(death.running) <= {(chunk.id, n) for n in range(5)}
+
+
+async def test_who_swallows_its_cancellation_is_named_and_its_siblings_end_as_they_would(lab: Lab) -> None:
+    worker, ear = await lab.start(
+        """
+        @function("orders", concurrency=3, timeout=0.6)
+        async def handle(data: dict) -> None:
+            while data:
+                try: await asyncio.sleep(1)
+                except BaseException: pass
+            await asyncio.sleep(0.1)
+        """
+    )
+    chunk = lab.chunk(task(offset=0), task(BAD, offset=1), *[task(offset=n) for n in range(2, 9)])
+    worker.send(chunk)
+    death = await ear.death()
+    assert (death.reason, death.culprits, death.running) == ("timeout", ((chunk.id, 1),), ((chunk.id, 1),))
+    assert ear.known(chunk.id) == 8
+    assert [ear.outcomes[chunk.id][n] for n in (0, *range(2, 9))] == [None] * 8
+
+
+async def test_who_holds_the_interpreter_among_others_cannot_be_named(lab: Lab) -> None:
+    worker, ear = await lab.start(
+        """
+        @function("orders", concurrency=3, timeout=0.3)
+        async def handle(data: dict) -> None:
+            await asyncio.sleep(0.1)
+            if data:
+                ctypes.PyDLL(None).sleep(1000)
+            await asyncio.sleep(0.1)
+        """
+    )
+    chunk = lab.chunk(task(BAD, offset=0), task(offset=1), task(offset=2))
+    worker.send(chunk)
+    death = await ear.death()
+    assert (death.reason, death.culprits) == ("timeout", ())
+    assert (chunk.id, 0) in death.running
+    assert len(death.running) > 1
+
+
+async def test_who_holds_the_interpreter_alone_is_named(lab: Lab) -> None:
+    worker, ear = await lab.start(
+        """
+        @function("orders", concurrency=3, timeout=0.3)
+        async def handle(data: dict) -> None:
+            ctypes.PyDLL(None).sleep(1000)
+        """
+    )
+    chunk = lab.chunk(task(offset=0))
+    worker.send(chunk)
+    death = await ear.death()
+    assert (death.reason, death.culprits) == ("timeout", ((chunk.id, 0),))
+
+
+async def test_a_cancellation_of_an_events_own_is_a_failure(lab: Lab) -> None:
+    worker, ear = await lab.start(
+        """
+        @function("orders", concurrency=2)
+        async def handle(data: dict) -> None:
+            asyncio.current_task().cancel()
+            await asyncio.sleep(0)
+        """
+    )
+    chunk = lab.chunk(task(offset=0), task(offset=1))
+    worker.send(chunk)
+    outcomes = await ear.outcomes_of(chunk.id, 2)
+    assert [o.failure.type for o in outcomes if isinstance(o, Failed)] == ["asyncio.exceptions.CancelledError"] * 2
+
+
+async def test_a_forked_child_that_returns_reports_nothing_and_disturbs_no_sibling(lab: Lab) -> None:
+    worker, ear = await lab.start(
+        """
+        @function("orders", concurrency=3, timeout=20)
+        async def fork(data: dict) -> None:
+            if data and (pid := os.fork()):
+                os.waitpid(pid, 0)
+            await asyncio.sleep(0.005)
+        """
+    )
+    chunk = lab.chunk(task(offset=0), task(BAD, offset=1), task(offset=2), task(offset=3))
+    worker.send(chunk)
+    assert await ear.outcomes_of(chunk.id, 4) == [None] * 4
+    assert ear.deaths == []
