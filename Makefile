@@ -1,4 +1,4 @@
-# The words to know: make demo, make test, make lint, make bench.
+# The words to know: make demo, make test, make lint, make simulate, make bench.
 # Needs Linux, make and Python >= 3.11; all else goes into .venv. Another Python: make PYTHON=/path/to/python test
 
 SHELL := /bin/bash
@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c '$(FIT)' >/dev/null 2>&1 && echo $$python && break; done)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format simulate bench clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 16
@@ -38,6 +38,10 @@ lint: $(VENV)/.equipped ## check format, style and types
 format: $(VENV)/.equipped ## rewrite the code in the project's format
 	@$(BIN)/ruff check --fix --exit-zero --quiet
 	@$(BIN)/ruff format
+
+SEEDS ?= 0-999
+simulate: $(VENV)/.equipped ## run the deterministic simulation; a seed again: make simulate SEEDS=17 (or 0-99,200)
+	@PYTHONPATH=tests $(BIN)/python -m simulation $(SEEDS)
 
 bench: $(VENV)/.equipped ## run the benchmarks (benchmarks/*.py; those that begin with _ are parts of others)
 	@for benchmark in benchmarks/[!_]*.py; do \

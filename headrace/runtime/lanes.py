@@ -96,6 +96,10 @@ class Lanes:
         lane.flying += 1
         return lane, lane.waiting.popleft()
 
+    def peek_alone(self) -> Record | None:
+        """The event that `take_alone` would give."""
+        return self._ready_alone[0].waiting[0] if self._ready_alone else None
+
     def peek(self) -> Record | None:
         """The event that would be handed out first; None if none may run."""
         queue = self._ready_alone or self._ready

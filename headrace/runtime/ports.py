@@ -222,8 +222,9 @@ class Broker(Protocol):
         """Make a settlement durable: its appends and its progress (see rule R4 for what holds between the two).
 
         Raises `Fenced` if the partition belongs to another epoch, having written nothing; `BrokerUnavailable` if it may
-        or may not have been written: settling the same again is then right. Settlements of a partition are written
-        in the order of the calls.
+        or may not have been written: settling the same again is then right. A broker with transactions appends nothing
+        a second time for a settlement whose progress is the last one written; one without publishes it again.
+        Settlements of a partition are written in the order of the calls.
         """
         ...
 

@@ -100,6 +100,8 @@ class Progress:
 
     def deliver(self, records: Sequence[Record], position: int) -> Sequence[Record]:
         """Those of the fetched records that are not done yet; `position` is the one after the fetch."""
+        if records and records[0].offset < self.position:  # delivered a second time
+            records = [record for record in records if record.offset >= self.position]
         if not records or records[0].offset != self.position or records[-1].offset - self.position != len(records) - 1:
             self._pass_gaps(records, position)
         elif (end := records[-1].offset + 1) < position:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from itertools import count
 from typing import assert_never
 
 from headrace.runtime.deadletter import dead_letter
@@ -32,6 +33,7 @@ FULL = 0.75  # of the progress limit
 _DONE = Done()
 _FINISH = Finish([])
 _NOT_RUN = NotRun()
+_CONDEMNED_MS = 0  # due: never again, but set aside when its turn comes; a charge of any other kind is due later
 _RUNTIME_DIED = Failure("runtime-died", "the runtime died each time while this event was running", "", "runtime-died")
 
 
@@ -59,7 +61,9 @@ class Shard:
         self._flights: dict[int, _Flight] = {}
         self._appends: list[Append] = []
         self._charged: list[tuple[int, Lane]] = []
+        self._condemned: dict[int, SetAside] = {}
         self._timers: list[tuple[int, int, Lane]] = []
+        self._turns = count()  # of equal due times, the first charged goes first
         self._settling: list[tuple[int, Lane]] | None = None
         self._progress_size = 0
         self._announced: int | None = None  # a start that is written down; see `custody`
@@ -73,8 +77,6 @@ class Shard:
         """Take in what was fetched; how many of the events are to be handled."""
         before = self.progress.watermark
         fresh = self.progress.deliver(fetched.records, fetched.next)
-        if self.progress.ledger:
-            fresh = [record for record in fresh if not self._exhausted(record, now_ms)]
         self._lanes.offer(fresh)
         if self.progress.ledger:
             self._remember_waits(fresh, now_ms)
@@ -145,7 +147,10 @@ class Shard:
         self._lanes.alone.update(flight.events[index][1].offset for index in suspects if index in flight.open)
         results: list[Result] = []
         for index in still_open:
-            results += self.report(chunk, index, [guilty.get(index, _NOT_RUN)], now_ms=now_ms, draw=draw)
+            outcome = guilty.get(index, _NOT_RUN)
+            if index in guilty and self._is_last_chance(flight, index, outcome, now_ms):
+                outcome = _NOT_RUN
+            results += self.report(chunk, index, [outcome], now_ms=now_ms, draw=draw)
         return results
 
     # -- settling -------------------------------------------------------------------------------------------------
@@ -165,7 +170,7 @@ class Shard:
     def settled(self) -> None:
         """The settlement under way is durable: what it charged may be tried again when due."""
         for due_ms, lane in self._settling or ():
-            heappush(self._timers, (due_ms, id(lane), lane))
+            heappush(self._timers, (due_ms, next(self._turns), lane))
         self._settling = None
         if not self._dirty:  # else the start may have been decided after the settlement was taken
             self._announced = self.progress.custody.started
@@ -174,6 +179,7 @@ class Shard:
         """Release what is due; when the next one is (milliseconds since 1970), None if nothing waits."""
         while self._timers and self._timers[0][0] <= now_ms:
             self._lanes.release(heappop(self._timers)[2])
+        self._bury(now_ms)
         return self._timers[0][0] if self._timers else None
 
     # -- how it stands --------------------------------------------------------------------------------------------
@@ -241,22 +247,41 @@ class Shard:
 
     def _take_over(self) -> None:
         progress = self.progress
-        self._died_at = progress.custody.died_at
+        died_at = progress.custody.died_at
         progress.custody = progress.custody.taken_over(progress.watermark)
-        if self._died_at is not None:
-            progress.charge(self._died_at, 0, alone=True)
+        if died_at is not None:
+            progress.charge(died_at, _CONDEMNED_MS, alone=True)
         self._lanes.alone.update(offset for offset, charge in progress.ledger.items() if charge.alone)
 
-    def _exhausted(self, record: Record, now_ms: int) -> bool:
-        """Set aside the event that the last owner died under, if that was its last attempt; whether it was."""
-        failures = self.progress.failures(record.offset)
-        if record.offset != self._died_at or failures < self.terms.retry[-1].attempts:
+    def _bury(self, now_ms: int) -> None:
+        """Set condemned events aside whose turn has come: all before them in their lanes have ended."""
+        while (record := self._lanes.peek_alone()) is not None and self._is_condemned(record):
+            taken = self._lanes.take_alone()
+            assert taken is not None
+            died = SetAside(_RUNTIME_DIED, self.progress.failures(record.offset))
+            verdict = self._condemned.pop(record.offset, died)
+            self._set_aside(record, verdict.failure, verdict.attempts, now_ms)
+            self._end(*taken)
+
+    def _is_last_chance(self, flight: _Flight, index: int, outcome: Outcome, now_ms: int) -> bool:
+        """Condemn a guilty event that is to be set aside, but only after others of its lane that have to run again."""
+        lane, record = flight.events[index]
+        failures, age_ms = self.progress.failures(record.offset), now_ms - record.timestamp
+        verdict = judge(outcome, self.terms.retry, failures=failures, age_ms=age_ms, draw=0.0)
+        if not lane.returned or not isinstance(verdict, SetAside):
             return False
-        self._set_aside(record, _RUNTIME_DIED, failures, now_ms)
-        self.progress.finish(record.offset)
-        self._lanes.alone.discard(record.offset)
+        while not self._is_condemned(record):  # its age may have ended it before its attempts did
+            self.progress.charge(record.offset, _CONDEMNED_MS, alone=True)
+        self._condemned[record.offset] = verdict
+        self._lanes.alone.add(record.offset)
         self._dirty = True
         return True
+
+    def _is_condemned(self, record: Record) -> bool:
+        charge = self.progress.ledger.get(record.offset)
+        if charge is None or charge.due_ms != _CONDEMNED_MS:
+            return False
+        return charge.failures >= self.terms.retry[-1].attempts
 
     def _take_carefully(self, chunk: int, generation: int) -> Chunk | None:
         if self._flights or (record := self._lanes.peek()) is None:
@@ -364,7 +389,7 @@ class Shard:
             charge = self.progress.ledger.get(record.offset)
             if charge is not None and charge.due_ms > now_ms:
                 lane = self._lanes.hold_waiting(self._lanes.key_of(record))
-                heappush(self._timers, (charge.due_ms, id(lane), lane))
+                heappush(self._timers, (charge.due_ms, next(self._turns), lane))
 
     def __repr__(self) -> str:
         topic, partition = self.partition

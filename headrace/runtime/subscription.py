@@ -112,6 +112,7 @@ class Subscription:
             self._settlers[assigned.partition] = settler = Settler(shard, self._store, told)
             settler.kick()
             if self._member is not None:
+                self._member.pause([assigned.partition], paused=False)  # it may have been ours before, and full
                 self._member.seek(assigned.partition, shard.progress.position)
 
     async def revoked(self, partitions: Sequence[Partition]) -> None:
@@ -135,8 +136,13 @@ class Subscription:
         """Settle what is known, and that the owner left in order."""
         for shard in shards:
             shard.leave()
-            self._settlers[shard.partition].kick()
-        await self._until(lambda: not any(shard.unsettled for shard in shards), budget_s)
+            if self._owns(shard):
+                self._settlers[shard.partition].kick()
+        await self._until(lambda: not any(shard.unsettled for shard in shards if self._owns(shard)), budget_s)
+
+    def _owns(self, shard: Shard) -> bool:
+        """Whether the shard is still ours: it is not any more once it was fenced."""
+        return self._shards.get(shard.partition) is shard
 
     # -- intake ---------------------------------------------------------------------------------------------------
 
@@ -154,8 +160,9 @@ class Subscription:
             pause, self._fetch_trouble = _SHORTEST_PAUSE_S, None
             now_ms = self._clock.now_ms()
             for fetched in batch:
-                self._shards[fetched.partition].offer(fetched, now_ms)
-                self._settlers[fetched.partition].kick()
+                if (shard := self._shards.get(fetched.partition)) is not None:  # else it was given up meanwhile
+                    shard.offer(fetched, now_ms)
+                    self._settlers[fetched.partition].kick()
             if batch:
                 self._moved()
 
@@ -200,8 +207,11 @@ class Subscription:
     def _fenced(self, shard: Shard) -> None:
         topic, number = shard.partition
         log.warning("another runtime took the partition over", function=self.spec.name, topic=topic, partition=number)
-        self._shards.pop(shard.partition, None)
-        self._settlers.pop(shard.partition, None)
+        shard.retire()
+        self.dispatch.kill_holders([shard])  # what still runs of it, its new owner runs too
+        if self._owns(shard):
+            del self._shards[shard.partition], self._settlers[shard.partition]
+            self._throttled.pop(shard.partition, None)
         self._moved()
 
     # -- how it stands --------------------------------------------------------------------------------------------

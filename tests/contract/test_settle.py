@@ -127,3 +127,14 @@ async def test_progress_up_to_its_limit_is_kept(broker, join):
     await member.leave()
     _, handed = await join(broker, "app.f", "orders")
     assert handed.partitions[ORDERS].progress == progress
+
+
+async def test_settling_the_same_again_appends_nothing_twice_where_settlements_are_transactions(broker, join, read_all):
+    _, handed = await join(broker, "app.f", "orders")
+    epoch = handed.partitions[ORDERS].epoch
+    settlement = Settlement("app.f", ORDERS, epoch, 1, b"one", [email(b"x")])
+    await broker.settle(settlement)
+    await asyncio.gather(broker.settle(settlement), broker.settle(settlement))
+    assert len(await read_all(broker, ("emails", 0))) == (1 if broker.features.transactions else 3)
+    await broker.settle(Settlement("app.f", ORDERS, epoch, 2, b"two", [email(b"y")]))
+    assert [record.value for record in await read_all(broker, ("emails", 0))][-1] == b"y"

@@ -239,6 +239,7 @@ def test_a_death_with_a_start_written_down_is_charged_to_that_event_until_it_is_
     assert shard.take(1, 10, 1 << 20) is None
     shard = reborn(settle(shard))
     offer(shard, b"a", b"b")
+    shard.wake(0)
     settlement = settle(shard)
     assert settlement.watermark == 1
     (letter,) = settlement.appends
@@ -275,3 +276,23 @@ def test_intake_stops_when_progress_takes_three_quarters_of_its_limit() -> None:
     settlement = settle(shard)
     assert shard.full is not None
     assert len(settlement.progress) <= 80, "what does not fit is left out, and repeated after a restart"
+
+
+def test_a_crash_that_ends_an_event_settles_after_the_events_before_it_in_its_lane() -> None:
+    shard = shard_at()
+    offer(shard, b"a")
+    for now_ms, chunk in ((0, 1), (10_000, 2)):
+        shard.wake(now_ms)
+        offsets(shard, chunk)
+        report(shard, chunk, Failed(FAILURE), now_ms=now_ms)
+        settle(shard)
+    offer(shard, b"b", b"b")
+    assert offsets(shard, 3) == [1, 2]
+    shard.progress.charge(2, 1)
+    shard.progress.charge(2, 1)
+    shard.lost(3, {1: Crashed(FAILURE)}, (), now_ms=0, draw=lambda: 0.5)  # the third of three attempts
+    assert settle(shard).appends == [], "event 1 had finished unreported, and has to run again first"
+    assert offsets(shard, 4) == [1]
+    report(shard, 4, emitted(b"1"))
+    shard.wake(0)
+    assert [append.topic for append in settle(shard).appends] == ["out", "app.f.dlt"]

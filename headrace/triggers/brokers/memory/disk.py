@@ -85,6 +85,11 @@ class Disk:
         self._written()
         return positions
 
+    def has(self, settlement: Settlement) -> bool:
+        """Whether the progress of this very settlement is the last that was written."""
+        written = self.progress.get((settlement.group, settlement.partition))
+        return written == Progress(settlement.watermark, settlement.progress)
+
     def placed(self, append: Append) -> Append:
         """The same record with a partition. Raises `UnknownTopic`, and `BrokerError` for a partition not there."""
         topic = self.topic(append.topic)

@@ -58,7 +58,8 @@ class Writer:
         async with self._order:
             await self._client.turn()
             self._check(settlement)
-            placed = [self._disk.placed(one) for one in settlement.appends]
+            again = self._disk.transactional and self._disk.has(settlement)  # its acknowledgement was lost
+            placed = [] if again else [self._disk.placed(one) for one in settlement.appends]
             step = Step(self._client.name, "settle", settlement.group, settlement.partition, len(placed))
             if not self._disk.transactional:
                 await self._publish(step._replace(action="append"), placed)

@@ -21,6 +21,7 @@ _INSERT = "INSERT INTO record(id, ats, ts, k, v, h) VALUES (?, ?, ?, ?, ?, ?)"
 _PARTS = "SELECT tp, next, last_ats FROM part JOIN topic ON topic = id WHERE name = ? ORDER BY p"
 _GROW = "UPDATE part SET next = ?, bytes = bytes + ?, last_ats = ? WHERE tp = ?"
 _OWN = "SELECT owner, epoch FROM own WHERE grp = ? AND tp = ?"
+_SETTLED = "SELECT off, meta FROM coff WHERE grp = ? AND tp = ?"
 _PROGRESS = """
 INSERT INTO coff(grp, tp, off, meta, at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT(grp, tp) DO UPDATE SET off = excluded.off, meta = excluded.meta, at = excluded.at
@@ -67,8 +68,10 @@ class Transaction:
         tails = self._topic(topic)
         tp = tails[partition].tp if 0 <= partition < len(tails) else -1
         self._check(settlement, tp, owner)
-        self.append(settlement.appends)
         key = (settlement.group, tp)
+        if self._has(settlement, key):
+            return  # it was written, and its acknowledgement lost
+        self.append(settlement.appends)
         self._progress[key] = (*key, settlement.watermark, settlement.progress, self.now_ms)
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
@@ -122,6 +125,14 @@ class Transaction:
         tail.next = offset + 1
         tail.bytes += len(key or b"") + len(value or b"") + len(append.headers)
         return Position(append.topic, partition, offset)
+
+    def _has(self, settlement: Settlement, key: tuple[str, int]) -> bool:
+        """Whether this settlement was the last of its partition: no two that append anything have equal progress."""
+        if key in self._progress:
+            _, _, watermark, progress, _ = self._progress[key]
+        else:
+            watermark, progress = self._connection.execute(_SETTLED, key).fetchone() or (None, None)
+        return (watermark, progress) == (settlement.watermark, settlement.progress)
 
     def _check(self, settlement: Settlement, tp: int, owner: str | None) -> None:
         key = (settlement.group, tp)

@@ -1,0 +1,186 @@
+"""A runtime: the shipped engine in a simulated process, and what it takes to kill, freeze and restart it.
+
+The only place that knows how an engine is put together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from headrace.functions.errors import BrokerError
+from headrace.runtime.dispatch import Dispatch
+from headrace.runtime.engine import Engine, Plan
+from headrace.runtime.ports import Assigned, Fetched, Partition
+from headrace.sandbox.manifest import FunctionSpec, Manifest
+from headrace.triggers.brokers.memory import MemoryLog
+from simulation.worker import SimulatedPool, SimulatedWorker
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+APP = "sim"
+SESSION_S = 6.0
+
+
+class Node:
+    """One runtime of the scenario, through all its lives."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.life = 0
+        self.up = False
+        self.opened = False
+        self.stopping = False
+        self.cut_until = 0.0
+        self.process = world.loop.process(name)
+        self.log: MemoryLog
+        self.engine: Engine
+        self._pools: list[SimulatedPool] = []
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it is stopped by a signal."""
+        return self.process.frozen
+
+    def bodies(self) -> list[SimulatedWorker]:
+        """Its workers that are alive."""
+        return [worker for pool in self._pools for worker in pool.bodies if worker.alive]
+
+    def boot(self) -> None:
+        """Start it, if it is down."""
+        if self.up:
+            return
+        self.life += 1
+        self.up, self.opened, self.stopping = True, False, False
+        self._pools = []
+        self.process = self.world.loop.process(f"{self.name}.{self.life}")
+        self.world.trace(self.name, "boots")
+        self.process.start(self._serve())
+
+    def kill(self, why: str = "kill -9") -> None:
+        """Nothing of it runs on, nothing is cleaned up; its workers die with it."""
+        if not self.up:
+            return
+        self.world.trace(self.name, "dies:", why)
+        self.up = False
+        self.process.kill()
+        for pool in self._pools:
+            for worker in pool.bodies:
+                worker.vanish()
+        self.log.kill(at_once=self.world.random.random() < 0.6)  # as the embedded log sees it, or as Kafka does
+        self.world.witness.died_unclean(self)
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        if self.up and not self.frozen:
+            self.world.trace(self.name, "freezes")
+            self.process.frozen = True
+            self.log.freeze()
+            self.world.witness.froze(self)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        if self.up and self.frozen:
+            self.world.trace(self.name, "thaws")
+            self.process.frozen = False
+            self.log.thaw()
+
+    def stop(self, drain_s: float) -> None:
+        """SIGTERM."""
+        if self.up and self.opened and not self.stopping:
+            self.world.trace(self.name, "is asked to stop")
+            self.stopping = True
+            self.process.start(self._stop(drain_s))
+
+    async def _serve(self) -> None:
+        world = self.world
+        self.log = MemoryLog(
+            world.disk, world.clock, world.faults, name=f"{self.name}.{self.life}", session_s=SESSION_S
+        )
+        plan = Plan(APP, Manifest(world.scenario.functions, "code"), self._pool)  # type: ignore[arg-type]
+        dice = Random(world.random.random())
+        self.engine = Engine(plan, WatchedLog(self.log, self), world.clock, SILENCE, dice)  # type: ignore[arg-type]
+        try:
+            await self.engine.open()
+        except BrokerError as error:
+            self.world.later(0.5, self.boot)
+            self.world.in_world(self.kill, f"cannot start: {error}")
+        else:
+            self.opened = True
+
+    async def _stop(self, drain_s: float) -> None:
+        await self.engine.close(drain_s)
+        await self.log.close()
+        self.up = False
+        self.world.trace(self.name, "has stopped")
+        if self.bodies():
+            self.world.witness.fail(f"revoke: {self.name} has stopped, and has workers left")
+        self.world.later(0.5, self.boot)
+
+    def _pool(self, spec: FunctionSpec, _partitions: dict[str, int], dispatch: Dispatch) -> SimulatedPool:
+        pool = SimulatedPool(self, spec, dispatch)
+        self._pools.append(pool)
+        return pool
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name}, life {self.life}: {self.process!r}>"
+
+
+class WatchedLog:
+    """A client of the log whose memberships the witness sees."""
+
+    def __init__(self, log: MemoryLog, node: Node) -> None:
+        self._log = log
+        self._node = node
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def join(self, group: str, topics: Sequence[str], rebalance: Any) -> Any:
+        """See `ports.Broker.join`."""
+        return WatchedMember(
+            await self._log.join(group, topics, _Rebalance(rebalance, self._node, group)), self._node, group
+        )
+
+
+class WatchedMember:
+    """A membership that counts what is fetched."""
+
+    def __init__(self, member: Any, node: Node, group: str) -> None:
+        self._member, self._node, self._group = member, node, group
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._member, name)
+
+    async def poll(self, limit: int) -> Sequence[Fetched]:
+        """See `ports.Member.poll`."""
+        batch: Sequence[Fetched] = await self._member.poll(limit)
+        for fetched in batch:
+            self._node.world.witness.polled(self._node, self._group, fetched)
+        return batch
+
+
+class _Rebalance:
+    def __init__(self, inner: Any, node: Node, group: str) -> None:
+        self._inner, self._node, self._group = inner, node, group
+
+    async def assigned(self, partitions: Sequence[Assigned]) -> None:
+        for one in partitions:
+            self._node.world.witness.assigned(self._node, self._group, one)
+        await self._inner.assigned(partitions)
+
+    async def revoked(self, partitions: Sequence[Partition]) -> None:
+        await self._inner.revoked(partitions)
+        for one in partitions:
+            self._node.world.witness.revoked(self._node, self._group, one)
+
+
+class _Silence:
+    def __getattr__(self, name: str) -> Any:
+        return lambda **_: None
+
+
+SILENCE = _Silence()

@@ -1,0 +1,78 @@
+"""Every promise is kept, whatever goes wrong: a million steps of it. See `simulation` for what a step is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from simulation.defects import DEFECTS
+from simulation.world import Scenario, run
+
+STEPS = 1_000_000
+
+
+@pytest.mark.timeout(600)
+def test_a_million_steps_break_no_promise() -> None:
+    steps = seed = 0
+    while steps < STEPS:
+        ended = run(seed)
+        assert ended.broken is None, str(ended)
+        steps, seed = steps + ended.steps, seed + 1
+    print(f"{steps:,} steps in {seed:,} seeds")
+
+
+@pytest.mark.parametrize("seed", [3, 20, 747])
+def test_a_seed_replays_exactly_in_another_process_too(seed: int) -> None:
+    first, second = run(seed), run(seed)
+    assert (first.digest, first.steps, first.trace) == (second.digest, second.steps, second.trace)
+    code = f"from simulation.world import run; print(run({seed}).digest)"
+    folder = str(Path(__file__).parent.parent)
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([folder, *sys.path]), "PYTHONHASHSEED": hash_seed}
+        other = subprocess.run(
+            [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True, check=True
+        )
+        assert other.stdout.strip() == first.digest
+
+
+def test_seeds_differ() -> None:
+    assert len({run(seed).digest for seed in range(10)}) == 10
+
+
+def test_what_can_go_wrong_does() -> None:
+    """Otherwise a million steps prove little: each kind of trouble occurs within a few hundred seeds."""
+    scenarios = [Scenario.draw(Random(seed)) for seed in range(300)]
+    assert {scenario.transactional for scenario in scenarios} == {True, False}
+    assert {scenario.runtimes for scenario in scenarios} == {1, 2, 3}
+    lines = "\n".join(line for seed in range(300) for line in run(seed, lines=1_000_000).trace)
+    for sign in (
+        "dies: kill -9",
+        "dies: at settle",
+        "dies: at progress",
+        "dies: at append",
+        "freezes",
+        "has stopped",
+        "(stale",
+        "died: timeout",
+        "died: zygote",
+        " beside 1",
+        "charged with the death of its owner",
+        "dead letter",
+        "Postponed",
+        "WorkerCrashed",
+    ):
+        assert sign in lines, sign
+
+
+def test_a_broken_promise_names_the_seed_the_step_the_promise_and_how_to_replay_it() -> None:
+    with DEFECTS["NotRun counted"]():
+        ended = next(ended for seed in range(100) if (ended := run(seed)).broken is not None)
+    told = str(ended).splitlines()
+    assert told[0] == f"seed {ended.seed}, step {ended.steps}: {ended.broken}"
+    assert 10 < len(ended.trace) <= 40
+    assert told[-1].strip() == f"replay: make simulate SEEDS={ended.seed}"
