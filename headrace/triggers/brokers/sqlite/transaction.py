@@ -128,11 +128,11 @@ class Transaction:
 
     def _has(self, settlement: Settlement, key: tuple[str, int]) -> bool:
         """Whether this settlement was the last of its partition: no two that append anything have equal progress."""
-        if key in self._progress:
-            _, _, watermark, progress, _ = self._progress[key]
+        if (gathered := self._progress.get(key)) is not None:
+            last: tuple[int, bytes] | None = gathered[2:4]
         else:
-            watermark, progress = self._connection.execute(_SETTLED, key).fetchone() or (None, None)
-        return (watermark, progress) == (settlement.watermark, settlement.progress)
+            last = self._connection.execute(_SETTLED, key).fetchone()
+        return last == (settlement.watermark, settlement.progress)
 
     def _check(self, settlement: Settlement, tp: int, owner: str | None) -> None:
         key = (settlement.group, tp)
