@@ -251,6 +251,32 @@ def test_a_second_runtime_of_the_same_app_is_refused_and_named(shop: Shell) -> N
         assert runtime.wait(30) == 0
 
 
+def test_a_backlog_brings_up_more_workers_and_events_of_one_key_keep_their_order(shell: Shell) -> None:
+    shell.write(
+        "functions.py",
+        "import os, time\n"
+        "from pydantic import BaseModel\n"
+        "from headrace import function\n"
+        "class Seen(BaseModel):\n"
+        "    n: int\n"
+        "    worker: int\n"
+        '@function("orders", emits={"seen": Seen}, workers=(0, 3))\n'
+        "def see(order: dict) -> Seen:\n"
+        "    time.sleep(0.01)\n"
+        '    return Seen(n=order["n"], worker=os.getpid())\n',
+    )
+    lines = "".join(json.dumps({"n": n, "key": f"k{n % 7}"}) + "\n" for n in range(300))
+    shell.run("emit", "orders", "-", "--key-field", "key", stdin=lines)
+    shell.run("run", "--until-idle")
+    seen = shell.tail("seen")
+    assert len(seen) == 300
+    assert len({event["data"]["worker"] for event in seen}) == 3
+    by_key: dict[str, list[int]] = {}
+    for event in seen:
+        by_key.setdefault(event["key"], []).append(event["data"]["n"])
+    assert all(numbers == sorted(numbers) for numbers in by_key.values())
+
+
 # -- functions and invoke -----------------------------------------------------------------------------------------
 
 
