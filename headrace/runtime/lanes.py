@@ -49,6 +49,7 @@ class Lanes:
 
     def __init__(self, order: str) -> None:
         self._order = order
+        self._by_key = order == "key"
         self._lanes: dict[LaneKey, Lane] = {}
         self._ready: deque[Lane] = deque()
         self._ready_alone: deque[Lane] = deque()
@@ -60,17 +61,27 @@ class Lanes:
 
     def offer(self, records: Iterable[Record]) -> None:
         """Take delivered records in, in offset order."""
-        lanes = self._lanes
+        lanes, key_of = self._lanes, self.key_of
+        events = total = 0
         for record in records:
-            key = self.key_of(record)
+            size = size_of(record)
+            events += 1
+            total += size
+            key = key_of(record)
             lane = lanes.get(key)
-            fresh = lane is None
             if lane is None:
                 lane = lanes[key] = Lane(key)
-            lane.waiting.append(record)
-            self._count(lane, 1, size_of(record))
-            if fresh:
+                lane.waiting.append(record)
                 self._queue(lane)
+            else:
+                lane.waiting.append(record)
+                if lane.held:
+                    self.held_events += 1
+                    self.held_bytes += size
+            lane.events += 1
+            lane.bytes += size
+        self.events += events
+        self.bytes += total
 
     def take(self, limit: int, max_bytes: int) -> list[tuple[Lane, Record]]:
         """Events to run next, in order, at most `limit` and about `max_bytes`; their lanes are flying from now on."""
@@ -107,8 +118,16 @@ class Lanes:
 
     def end(self, lane: Lane, record: Record) -> None:
         """A flying event has ended for good: done, skipped, or set aside."""
-        self._count(lane, -1, -size_of(record))
-        self.alone.discard(record.offset)
+        size = size_of(record)
+        lane.events -= 1
+        lane.bytes -= size
+        self.events -= 1
+        self.bytes -= size
+        if lane.held:
+            self.held_events -= 1
+            self.held_bytes -= size
+        if self.alone:
+            self.alone.discard(record.offset)
         self._landed(lane)
 
     def give_back(self, lane: Lane, record: Record) -> None:
@@ -151,11 +170,9 @@ class Lanes:
 
     def key_of(self, record: Record) -> LaneKey:
         """The lane of a record. A null key is a lane of its own, except where the partition is one lane."""
-        if self._order == "partition":
-            return None
-        if self._order == "none" or record.key is None:
-            return record.offset
-        return record.key
+        if self._by_key:
+            return record.offset if record.key is None else record.key
+        return None if self._order == "partition" else record.offset
 
     def _landed(self, lane: Lane) -> None:
         lane.flying -= 1
@@ -182,15 +199,6 @@ class Lanes:
             self.held_bytes += sign * lane.bytes
             lane.held = held
 
-    def _count(self, lane: Lane, events: int, size: int) -> None:
-        lane.events += events
-        lane.bytes += size
-        self.events += events
-        self.bytes += size
-        if lane.held:
-            self.held_events += events
-            self.held_bytes += size
-
     def __repr__(self) -> str:
         held = sum(lane.held for lane in self._lanes.values())
         flying = sum(lane.flying for lane in self._lanes.values())
@@ -199,4 +207,5 @@ class Lanes:
 
 def size_of(record: Record) -> int:
     """About the memory a record takes, in bytes."""
-    return len(record.value or b"") + len(record.headers) + 64
+    value = record.value
+    return (len(value) if value else 0) + len(record.headers) + 64
