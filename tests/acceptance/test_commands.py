@@ -277,6 +277,40 @@ def test_a_backlog_brings_up_more_workers_and_events_of_one_key_keep_their_order
     assert all(numbers == sorted(numbers) for numbers in by_key.values())
 
 
+def test_discarded_events_leave_no_record_but_a_line_in_the_log(shell: Shell) -> None:
+    shell.write(
+        "functions.py",
+        "from headrace import Discard, Reject, function\n"
+        '@function("orders", dead_letter=Discard("only a preview"))\n'
+        "def drop(order: dict) -> None:\n"
+        '    raise Reject("not wanted")\n',
+    )
+    shell.run("emit", "orders", "{}")
+    log = shell.run("run", "--until-idle").stderr
+    assert "discarded" in log
+    assert "not wanted" in log
+    assert shell.run("tail", "shop.drop.dlt", "--no-follow", code=1).stdout == ""
+    assert sum(row["lag"] for row in shell.json("lag")) == 0
+
+
+def test_a_new_function_starts_where_it_says_and_keeps_its_place(shell: Shell) -> None:
+    shell.write(
+        "functions.py",
+        "from pydantic import BaseModel\n"
+        "from headrace import function\n"
+        "class Seen(BaseModel):\n"
+        "    n: int\n"
+        '@function("orders", emits={"seen": Seen}, start="latest")\n'
+        "def see(order: dict) -> Seen:\n"
+        '    return Seen(n=order["n"])\n',
+    )
+    shell.run("emit", "orders", '{"n": 1}')
+    shell.run("run", "--until-idle")
+    shell.run("emit", "orders", '{"n": 2}')
+    shell.run("run", "--until-idle")
+    assert [event["data"]["n"] for event in shell.tail("seen")] == [2]
+
+
 # -- functions and invoke -----------------------------------------------------------------------------------------
 
 

@@ -189,3 +189,10 @@ def test_too_many_headers_are_refused_at_emit(shop: Shop) -> None:
     headers = [argument for n in range(1001) for argument in ("--header", f"h{n}=1")]
     refused = shop.shell.run("emit", "orders", GOOD, *headers, code=1)
     assert "1,001 headers" in refused.stderr
+
+
+def test_a_function_whose_first_hundred_events_were_all_of_other_types_says_so_loudly(shop: Shop) -> None:
+    shop.shell.run("emit", "orders", "-", "--type", "Other", stdin="{}\n" * 101)
+    log = shop.shell.run("run", "--until-idle").stderr
+    assert "the first 100 events were all of other types" in log
+    assert log.count("skipping events of another type") == 1
