@@ -105,7 +105,15 @@ class Stops:
             closing.result()
 
     def _on_signal(self) -> None:
-        (self._second if self._first.is_set() else self._first).set()
+        import structlog  # noqa: PLC0415
+
+        log = structlog.get_logger("headrace")
+        if self._first.is_set():
+            log.info("ending now; what runs goes back uncharged")
+            self._second.set()
+        else:
+            log.info("draining: running events may finish; a second signal ends now")
+            self._first.set()
 
 
 async def _any(tasks: list[asyncio.Task[Any]]) -> None:
