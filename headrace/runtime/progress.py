@@ -135,11 +135,6 @@ class Progress:
         return charge.failures if charge else 0
 
     @property
-    def all_done(self) -> bool:
-        """Whether everything delivered has ended."""
-        return self.watermark == self.position
-
-    @property
     def done_beyond(self) -> int:
         """How many offsets beyond the watermark are done."""
         return sum(end - start for start, end in self._start_to_end.items())

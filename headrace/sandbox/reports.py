@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from operator import itemgetter
+from typing import Generic, TypeVar
 
 from headrace.sandbox.outcome import Done, Outcome, Skipped
 from headrace.sandbox.wire import Report, frame
@@ -21,20 +23,56 @@ _FAILURE = 24 << 10
 _Known = tuple[int, int, Outcome | None]
 _place = itemgetter(0, 1)
 
+T = TypeVar("T")
 
-class Reports:
-    """The outcomes of the current chunk that were not sent yet. `pending_since_ns` is 0 when there are none."""
+
+class _Gathering(ABC, Generic[T]):
+    """What is known and was not sent yet. `pending_since_ns` is 0 when there is nothing."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.pending_since_ns = 0
         self._connection = connection
         self._lock = threading.Lock()
-        self._pending: list[Outcome | None] = []
-        self._chunk = 0
-        self._sent = 0
+        self._pending: list[T] = []
         self._known_ns = 0
         self._from_ns = 0
         self._weight = 0
+
+    def flush(self) -> None:
+        """Send what is pending, if anything."""
+        with self._lock:
+            # First forget, then look: what the main thread adds meanwhile is then counted twice rather than not at all.
+            self.pending_since_ns = self._weight = 0
+            known = self._pending[:]
+            if not known:
+                return
+            del self._pending[: len(known)]
+            spent_ns = max(0, self._known_ns - self._from_ns)
+            self._from_ns = max(self._from_ns, self._known_ns)
+            self._connection.sendall(b"".join(map(frame, self._reports(known, spent_ns))))
+
+    def _gather(self, known: T, outcome: Outcome | None, now_ns: int) -> None:
+        self._known_ns = now_ns
+        self._pending.append(known)
+        if not self.pending_since_ns:
+            self.pending_since_ns = now_ns
+        if outcome is not None:
+            self._weight += _weight(outcome)
+        if now_ns - self.pending_since_ns >= DELAY_NS or self._weight > _FULL:
+            self.flush()
+
+    @abstractmethod
+    def _reports(self, known: list[T], spent_ns: int) -> list[Report]:
+        """What is pending, as reports. Called under the lock."""
+
+
+class Reports(_Gathering["Outcome | None"]):
+    """The outcomes of the current chunk that were not sent yet."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__(connection)
+        self._chunk = 0
+        self._sent = 0
 
     def begin(self, chunk: int, now_ns: int) -> None:
         """A chunk begins; everything of the one before was sent."""
@@ -42,44 +80,19 @@ class Reports:
 
     def add(self, outcome: Outcome | None, now_ns: int) -> None:
         """The outcome of the chunk's next event. By the main thread only."""
-        self._known_ns = now_ns
-        self._pending.append(outcome)
-        if not self.pending_since_ns:
-            self.pending_since_ns = now_ns
-        if outcome is not None:
-            self._weight += _weight(outcome)
-        if now_ns - self.pending_since_ns >= DELAY_NS or self._weight > _FULL:
-            self.flush()
+        self._gather(outcome, outcome, now_ns)
 
-    def flush(self) -> None:
-        """Send what is pending, if anything."""
-        with self._lock:
-            # First forget, then look: what the main thread adds meanwhile is then counted twice rather than not at all.
-            self.pending_since_ns = self._weight = 0
-            outcomes = self._pending[:]
-            if not outcomes:
-                return
-            del self._pending[: len(outcomes)]
-            report = Report(self._chunk, self._sent, outcomes, max(0, self._known_ns - self._from_ns))
-            self._sent += len(outcomes)
-            self._from_ns = max(self._from_ns, self._known_ns)
-            self._connection.sendall(frame(report))
+    def _reports(self, known: list[Outcome | None], spent_ns: int) -> list[Report]:
+        report = Report(self._chunk, self._sent, known, spent_ns)
+        self._sent += len(known)
+        return [report]
 
     def __repr__(self) -> str:
         return f"<Reports of chunk {self._chunk}: {self._sent} sent, {len(self._pending)} pending>"
 
 
-class ScatteredReports:
+class ScatteredReports(_Gathering[_Known]):
     """The same for a worker that runs several events at once: outcomes of many chunks, in the order they are known."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.pending_since_ns = 0
-        self._connection = connection
-        self._lock = threading.Lock()
-        self._pending: list[_Known] = []
-        self._known_ns = 0
-        self._from_ns = 0
-        self._weight = 0
 
     def begin(self, now_ns: int) -> None:
         """Events run from now on, after there were none."""
@@ -87,27 +100,12 @@ class ScatteredReports:
 
     def add(self, chunk: int, index: int, outcome: Outcome | None, now_ns: int) -> None:
         """The outcome of an event. By the main thread only."""
-        self._known_ns = now_ns
-        self._pending.append((chunk, index, outcome))
-        if not self.pending_since_ns:
-            self.pending_since_ns = now_ns
-        if outcome is not None:
-            self._weight += _weight(outcome)
-        if now_ns - self.pending_since_ns >= DELAY_NS or self._weight > _FULL:
-            self.flush()
+        self._gather((chunk, index, outcome), outcome, now_ns)
 
-    def flush(self) -> None:
-        """Send what is pending, if anything: a report for each run of neighbours."""
-        with self._lock:
-            self.pending_since_ns = self._weight = 0  # first forget, then look: as above
-            known = self._pending[:]
-            if not known:
-                return
-            del self._pending[: len(known)]
-            share = max(0, self._known_ns - self._from_ns) // len(known)
-            self._from_ns = max(self._from_ns, self._known_ns)
-            reports = [Report(chunk, first, run, share * len(run)) for chunk, first, run in _runs(known)]
-            self._connection.sendall(b"".join(map(frame, reports)))
+    def _reports(self, known: list[_Known], spent_ns: int) -> list[Report]:
+        """A report for each run of neighbours."""
+        share = spent_ns // len(known)
+        return [Report(chunk, first, run, share * len(run)) for chunk, first, run in _runs(known)]
 
     def __repr__(self) -> str:
         return f"<ScatteredReports: {len(self._pending)} pending>"
