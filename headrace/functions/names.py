@@ -29,3 +29,8 @@ def group_of(app: str, function: str) -> str:
 def dead_letter_topic_of(app: str, function: str) -> str:
     """The dead-letter topic of a function. Per function, so that a redrive never reaches other subscribers."""
     return f"{app}.{function}.dlt"
+
+
+def retry_topic_of(app: str, function: str, tier: str) -> str:
+    """The topic in which a function's events wait for another attempt for as long as `tier` says."""
+    return f"{app}.{function}.retry.{tier}"

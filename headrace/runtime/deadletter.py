@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from headrace.functions.codec import MAX_HEADER_BYTES, MAX_HEADERS
-from headrace.runtime.ports import Append, Partition, Record
+from headrace.runtime.ports import Append, Record
 from headrace.sandbox.headers import Header, pack, unpack
 from headrace.sandbox.outcome import Failure
+from headrace.sandbox.wire import Origin
 
 _LINEAGE = {"headrace-cause", "headrace-root", "headrace-hops"}
 
@@ -25,14 +26,13 @@ class Sender:
 
 
 def dead_letter(
-    record: Record, origin: Partition, failure: Failure, *, attempts: int, sender: Sender, now_ms: int
+    record: Record, origin: Origin, failure: Failure, *, attempts: int, sender: Sender, now_ms: int
 ) -> Append:
     """The dead-letter record of an event. It keeps its partition's number, so that order per key is kept."""
-    topic, partition = origin
     ours: list[Header] = [
-        ("headrace-origin-topic", topic.encode()),
-        ("headrace-origin-partition", str(partition).encode()),
-        ("headrace-origin-offset", str(record.offset).encode()),
+        ("headrace-origin-topic", origin.topic.encode()),
+        ("headrace-origin-partition", str(origin.partition).encode()),
+        ("headrace-origin-offset", str(origin.offset).encode()),
         ("headrace-origin-timestamp", str(record.timestamp).encode()),
         ("headrace-function", sender.function.encode()),
         ("headrace-code", sender.code.encode()),
@@ -46,7 +46,9 @@ def dead_letter(
     kept, dropped = _foreign(unpack(record.headers))
     if dropped:
         ours.append(("headrace-headers-dropped", str(dropped).encode()))
-    return Append(sender.topic, partition % sender.partitions, now_ms, record.key, record.value, pack(kept + ours))
+    return Append(
+        sender.topic, origin.partition % sender.partitions, now_ms, record.key, record.value, pack(kept + ours)
+    )
 
 
 def _foreign(headers: Iterable[Header]) -> tuple[list[Header], int]:

@@ -14,6 +14,7 @@ from headrace.runtime.deadletter import Sender
 from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.hooks import Hooks
 from headrace.runtime.ports import Clock, Store, TopicInfo, TopicSpec
+from headrace.runtime.retrytopic import RetryTopics
 from headrace.runtime.state import State
 from headrace.runtime.subscription import Subscription
 from headrace.runtime.terms import Terms
@@ -101,13 +102,15 @@ class Engine:
         )
 
     def _terms_of(self, spec: FunctionSpec, topics: Mapping[str, TopicInfo]) -> Terms:
-        topic = dead_letter_topic(self._plan.app, spec)
+        app, code = self._plan.app, self._plan.manifest.code
+        topic = dead_letter_topic(app, spec)
         return Terms.of(
             spec,
-            group_of(self._plan.app, spec.name),
-            Sender(spec.name, topic, len(topics[topic].bounds), self._plan.manifest.code) if topic else None,
+            group_of(app, spec.name),
+            sender=Sender(spec.name, topic, len(topics[topic].bounds), code) if topic else None,
+            retries=RetryTopics(app, spec.name, _most_partitions(spec, topics), code),
+            features=self._store.features,
             watched=self._plan.watched,
-            progress_limit=self._store.features.progress_limit,
         )
 
     async def _create_topics(self) -> None:
@@ -116,7 +119,7 @@ class Engine:
         await self._store.ensure(specs)
         topics = await self._store.topics()
         letters = [
-            TopicSpec(topic, partitions=max(len(topics[source].bounds) for source in spec.topics))
+            TopicSpec(topic, partitions=_most_partitions(spec, topics))
             for spec in plan.manifest.functions
             if (topic := dead_letter_topic(plan.app, spec)) is not None
         ]
@@ -134,6 +137,11 @@ class Engine:
     def __repr__(self) -> str:
         states = ", ".join(f"{s.spec.name} {s.status}" for s in self.subscriptions)
         return f"<Engine of {self._plan.app}: {states or 'not started'}>"
+
+
+def _most_partitions(spec: FunctionSpec, topics: Mapping[str, TopicInfo]) -> int:
+    """As many partitions as the largest of the topics it subscribes to."""
+    return max(len(topics[source].bounds) for source in spec.topics)
 
 
 def dead_letter_topic(app: str, spec: FunctionSpec) -> str | None:

@@ -158,6 +158,13 @@ class Member(Protocol):
         """Stop or go on fetching these partitions; what was fetched and not yet polled is kept or fetched again."""
         ...
 
+    async def subscribe(self, topics: Sequence[str]) -> None:
+        """Follow these topics instead; like `join`, it returns once a rebalance has given the member its share.
+
+        The rebalance may revoke what the member keeps, and assign it again. Raises `UnknownTopic`.
+        """
+        ...
+
     async def leave(self) -> None:
         """Give all partitions up. What was not settled goes to the next owner."""
         ...
@@ -228,8 +235,14 @@ class Broker(Protocol):
         """
         ...
 
-    async def join(self, group: str, topics: Sequence[str], rebalance: Rebalance) -> Member:
-        """Become a member of `group`. Raises `UnknownTopic`."""
+    async def join(
+        self, group: str, topics: Sequence[str], rebalance: Rebalance, *, transactional: bool = False
+    ) -> Member:
+        """Become a member of `group`; the first partitions are assigned when this returns. Raises `UnknownTopic`.
+
+        `transactional`: each settlement of the group is visible whole or not at all, and only what others committed is
+        read. It needs `Features.transactions`; a broker that can always does.
+        """
         ...
 
     async def close(self) -> None:

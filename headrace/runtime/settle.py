@@ -7,7 +7,7 @@ that could not be written is kept and written again as it is; no handler runs ag
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from headrace.functions.errors import BrokerError, Fenced
@@ -20,8 +20,9 @@ _LONGEST_PAUSE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a settler tells its subscription."""
+    """What a settler tells its subscription. `prepare` is awaited before each write, and may raise `BrokerError`."""
 
+    prepare: Callable[[Settlement], Awaitable[None]]
     settled: Callable[[Shard], None]
     trouble: Callable[[Shard], None]
     fenced: Callable[[Shard], None]
@@ -65,6 +66,7 @@ class Settler:
         pause = _SHORTEST_PAUSE_S
         while True:
             try:
+                await self._told.prepare(settlement)
                 await self._broker.settle(settlement)
             except Fenced:
                 raise

@@ -11,16 +11,20 @@ again before the settlement that charges it is durable.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 from typing import assert_never
 
+from msgspec.structs import replace
+
+from headrace.runtime.arrivals import arrivals_at
 from headrace.runtime.deadletter import dead_letter
+from headrace.runtime.flights import Flight, Flights
 from headrace.runtime.lanes import Lane, Lanes
 from headrace.runtime.ports import Append, Assigned, Fetched, Record, Settlement
 from headrace.runtime.progress import Progress
 from headrace.runtime.result import Result
+from headrace.runtime.retrytopic import Deferred
 from headrace.runtime.terms import Terms
 from headrace.runtime.verdict import Again, Finish, GiveBack, SetAside, Verdict, judge
 from headrace.sandbox.outcome import Crashed, Done, Failure, NotRun, Outcome
@@ -37,18 +41,6 @@ _CONDEMNED_MS = 0  # due: never again, but set aside when its turn comes; a char
 _RUNTIME_DIED = Failure("runtime-died", "the runtime died each time while this event was running", "", "runtime-died")
 
 
-@dataclass(slots=True)
-class _Flight:
-    """A chunk in a worker: its events by index, and the indexes not reported yet."""
-
-    events: list[tuple[Lane, Record]]
-    generation: int
-    open: set[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.open = set(range(len(self.events)))
-
-
 class Shard:
     """One partition of one function. Begins by taking over custody, which its first settlement writes down."""
 
@@ -57,8 +49,9 @@ class Shard:
         self.epoch = assigned.epoch
         self.progress = progress
         self.terms = terms
+        self._arrivals = arrivals_at(self.partition, terms)
         self._lanes = Lanes(terms.order)
-        self._flights: dict[int, _Flight] = {}
+        self._flights = Flights()
         self._appends: list[Append] = []
         self._charged: list[tuple[int, Lane]] = []
         self._condemned: dict[int, SetAside] = {}
@@ -77,9 +70,7 @@ class Shard:
         """Take in what was fetched; how many of the events are to be handled."""
         before = self.progress.watermark
         fresh = self.progress.deliver(fetched.records, fetched.next)
-        self._lanes.offer(fresh)
-        if self.progress.ledger:
-            self._remember_waits(fresh, now_ms)
+        self._admit(self._arrivals.offer(fresh), now_ms)
         self._dirty = self._dirty or self.progress.watermark != before
         return len(fresh)
 
@@ -119,12 +110,9 @@ class Shard:
         Each event is reported once; those of a lane in their order. Plain success yields no results unless the terms
         say `watched`.
         """
-        flight = self._flights[chunk]
         indexes = range(first, first + len(outcomes))
-        flight.open.difference_update(indexes)
-        if not flight.open:
-            del self._flights[chunk]
-        if any(outcomes) or self.progress.ledger or self.terms.watched:
+        flight = self._flights.land(chunk, indexes)
+        if any(outcomes) or self.progress.ledger or self.terms.watched or not self._arrivals.direct:
             return [
                 self._conclude(flight, index, _DONE if outcome is None else outcome, now_ms, draw)
                 for index, outcome in zip(indexes, outcomes, strict=True)
@@ -177,10 +165,14 @@ class Shard:
 
     def wake(self, now_ms: int) -> int | None:
         """Release what is due; when the next one is (milliseconds since 1970), None if nothing waits."""
+        self._promote(now_ms)
         while self._timers and self._timers[0][0] <= now_ms:
             self._lanes.release(heappop(self._timers)[2])
         self._bury(now_ms)
-        return self._timers[0][0] if self._timers else None
+        due_ms = [self._timers[0][0]] if self._timers else []
+        if (next_ms := self._arrivals.next_due_ms) is not None:
+            due_ms.append(next_ms)
+        return min(due_ms, default=None)
 
     # -- how it stands --------------------------------------------------------------------------------------------
 
@@ -216,12 +208,12 @@ class Shard:
     @property
     def events(self) -> int:
         """Events delivered that have not ended."""
-        return self._lanes.events
+        return self._lanes.events + self._arrivals.waiting
 
     @property
     def bytes(self) -> int:
         """About the memory they take."""
-        return self._lanes.bytes
+        return self._lanes.bytes + self._arrivals.bytes
 
     @property
     def in_flight(self) -> bool:
@@ -230,8 +222,7 @@ class Shard:
 
     def flies(self, chunk: int, index: int | None = None) -> bool:
         """Whether some event of that chunk, or the one at `index`, is still in a worker."""
-        flight = self._flights.get(chunk)
-        return flight is not None and (index is None or index in flight.open)
+        return self._flights.has(chunk, index)
 
     @property
     def unsettled(self) -> bool:
@@ -241,7 +232,7 @@ class Shard:
     @property
     def waiting(self) -> int:
         """How many events wait for another attempt."""
-        return len(self._timers) + len(self._charged) + len(self._settling or ())
+        return self._arrivals.waiting + len(self._timers) + len(self._charged) + len(self._settling or ())
 
     # -- the steps ------------------------------------------------------------------------------------------------
 
@@ -258,15 +249,15 @@ class Shard:
         while (record := self._lanes.peek_alone()) is not None and self._is_condemned(record):
             taken = self._lanes.take_alone()
             assert taken is not None
-            died = SetAside(_RUNTIME_DIED, self.progress.failures(record.offset))
+            died = SetAside(_RUNTIME_DIED, self._failures(record.offset))
             verdict = self._condemned.pop(record.offset, died)
             self._set_aside(record, verdict.failure, verdict.attempts, now_ms)
             self._end(*taken)
 
-    def _is_last_chance(self, flight: _Flight, index: int, outcome: Outcome, now_ms: int) -> bool:
+    def _is_last_chance(self, flight: Flight, index: int, outcome: Outcome, now_ms: int) -> bool:
         """Condemn a guilty event that is to be set aside, but only after others of its lane that have to run again."""
         lane, record = flight.events[index]
-        failures, age_ms = self.progress.failures(record.offset), now_ms - record.timestamp
+        failures, age_ms = self._failures(record.offset), now_ms - record.timestamp
         verdict = judge(outcome, self.terms.retry, failures=failures, age_ms=age_ms, draw=0.0)
         if not lane.returned or not isinstance(verdict, SetAside):
             return False
@@ -281,7 +272,7 @@ class Shard:
         charge = self.progress.ledger.get(record.offset)
         if charge is None or charge.due_ms != _CONDEMNED_MS:
             return False
-        return charge.failures >= self.terms.retry[-1].attempts
+        return self._failures(record.offset) >= self.terms.retry[-1].attempts
 
     def _take_carefully(self, chunk: int, generation: int) -> Chunk | None:
         if self._flights or (record := self._lanes.peek()) is None:
@@ -304,19 +295,31 @@ class Shard:
     def _fly(self, chunk: int, events: list[tuple[Lane, Record]], generation: int) -> Chunk | None:
         if not events:
             return None
-        self._flights[chunk] = _Flight(events, generation)
-        failures = self.progress.failures if self.progress.ledger else _no_failures
-        tasks = [
-            Task(r.offset, r.timestamp, r.key, r.value, r.headers, failures(r.offset) + 1, lane.epoch)
+        self._flights.take_off(chunk, events, generation)
+        return Chunk(chunk, *self.partition, self._tasks(events))
+
+    def _tasks(self, events: list[tuple[Lane, Record]]) -> list[Task]:
+        if self._arrivals.direct and not self.progress.ledger:  # nearly always: nothing is known of any event
+            return [Task(r.offset, r.timestamp, r.key, r.value, r.headers, 1, lane.epoch) for lane, r in events]
+        origin = (lambda _offset: None) if self._arrivals.direct else self._arrivals.origin
+        return [
+            Task(
+                r.offset,
+                r.timestamp,
+                r.key,
+                r.value,
+                r.headers,
+                self._failures(r.offset) + 1,
+                lane.epoch,
+                origin(r.offset),
+            )
             for lane, r in events
         ]
-        return Chunk(chunk, *self.partition, tasks)
 
-    def _conclude(
-        self, flight: _Flight, index: int, outcome: Outcome, now_ms: int, draw: Callable[[], float]
-    ) -> Result:
+    def _conclude(self, flight: Flight, index: int, outcome: Outcome, now_ms: int, draw: Callable[[], float]) -> Result:
         lane, record = flight.events[index]
-        failures = self.progress.failures(record.offset)
+        failures = self._failures(record.offset)
+        origin = None if self._arrivals.direct else self._arrivals.origin(record.offset)
         verdict: Verdict
         if isinstance(outcome, Done):  # by far the most frequent: spare it the dice and the arithmetic
             verdict = Finish(outcome.emits) if outcome.emits else _FINISH
@@ -324,7 +327,10 @@ class Shard:
             age_ms = now_ms - record.timestamp
             verdict = judge(outcome, self.terms.retry, failures=failures, age_ms=age_ms, draw=draw())
         self._carry_out(verdict, lane, record, outcome, now_ms)
-        return Result(self.partition, record, failures + 1, outcome, verdict, flight.generation)
+        if origin is None:
+            return Result(self.partition, record, failures + 1, outcome, verdict, flight.generation)
+        first = replace(record, offset=origin.offset)
+        return Result((origin.topic, origin.partition), first, failures + 1, outcome, verdict, flight.generation)
 
     def _carry_out(self, verdict: Verdict, lane: Lane, record: Record, outcome: Outcome, now_ms: int) -> None:
         match verdict:
@@ -334,22 +340,57 @@ class Shard:
             case SetAside(failure, attempts):
                 self._set_aside(record, failure, attempts, now_ms)
                 self._end(lane, record)
+            case Again(delay_ms) if self.terms.aside:
+                offset = record.offset
+                alone = isinstance(outcome, Crashed) or self._arrivals.is_alone(offset)
+                event = Deferred(
+                    record, self._arrivals.origin(offset), self._failures(offset) + 1, now_ms + delay_ms, alone=alone
+                )
+                self._defer(event, now_ms)
+                self._end(lane, record)
             case Again(delay_ms):
-                crashed = isinstance(outcome, Crashed)
-                self.progress.charge(record.offset, now_ms + delay_ms, alone=crashed)
-                if crashed:  # once charged with a crash, an event always runs alone
-                    self._lanes.alone.add(record.offset)
-                self._lanes.hold(lane, record)
-                self._charged.append((now_ms + delay_ms, lane))
-                self._dirty = True
-                self._stop_announcing()
+                self._hold(lane, record, now_ms + delay_ms, crashed=isinstance(outcome, Crashed))
             case GiveBack():
                 self._lanes.give_back(lane, record)
                 self._stop_announcing()
             case _:
                 assert_never(verdict)
 
+    def _hold(self, lane: Lane, record: Record, due_ms: int, *, crashed: bool) -> None:
+        """Have it wait in place, its lane with it."""
+        self.progress.charge(record.offset, due_ms, alone=crashed)
+        if crashed:  # once charged with a crash, an event always runs alone
+            self._lanes.alone.add(record.offset)
+        self._lanes.hold(lane, record)
+        self._charged.append((due_ms, lane))
+        self._dirty = True
+        self._stop_announcing()
+
+    def _promote(self, now_ms: int) -> None:
+        """Let those be handled whose time has come; those who wait longer than their tier go on to another."""
+        for event in self._arrivals.due(now_ms):
+            offset = event.record.offset
+            if event.not_before_ms > now_ms:
+                self._defer(event, now_ms)
+                self._arrivals.forget(offset)
+                self.progress.finish(offset)
+            else:
+                if event.alone:
+                    self._lanes.alone.add(offset)
+                self._admit([event.record], now_ms)
+
+    def _defer(self, event: Deferred, now_ms: int) -> None:
+        """Have it wait in a retry topic."""
+        assert self.terms.retries is not None
+        self._appends.append(self.terms.retries.defer(event, now_ms))
+        self._dirty = True
+
+    def _failures(self, offset: int) -> int:
+        """Charged failures of the event, those it brought along included."""
+        return self._arrivals.failures(offset) + self.progress.failures(offset)
+
     def _end(self, lane: Lane, record: Record) -> None:
+        self._arrivals.forget(record.offset)
         self.progress.finish(record.offset)
         self._lanes.end(lane, record)
         self._dirty = True
@@ -364,7 +405,8 @@ class Shard:
 
     def _set_aside(self, record: Record, failure: Failure, attempts: int, now_ms: int) -> None:
         if (sender := self.terms.sender) is not None:
-            letter = dead_letter(record, self.partition, failure, attempts=attempts, sender=sender, now_ms=now_ms)
+            origin = self._arrivals.origin(record.offset)
+            letter = dead_letter(record, origin, failure, attempts=attempts, sender=sender, now_ms=now_ms)
             self._appends.append(letter)
 
     def _finish_all(self, events: list[tuple[Lane, Record]]) -> None:
@@ -383,6 +425,11 @@ class Shard:
             self._dirty = True
             self._stop_announcing()
 
+    def _admit(self, records: Sequence[Record], now_ms: int) -> None:
+        self._lanes.offer(records)
+        if self.progress.ledger:
+            self._remember_waits(records, now_ms)
+
     def _remember_waits(self, fresh: Sequence[Record], now_ms: int) -> None:
         """Hold the lanes of events whose next attempt, charged in an earlier life, is still to come."""
         for record in fresh:
@@ -394,7 +441,3 @@ class Shard:
     def __repr__(self) -> str:
         topic, partition = self.partition
         return f"<Shard {topic}/{partition}: {self._lanes!r}, {self.progress!r}>"
-
-
-def _no_failures(_offset: int) -> int:
-    return 0

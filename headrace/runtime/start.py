@@ -13,10 +13,13 @@ from headrace.sandbox.manifest import FunctionSpec
 log = structlog.get_logger("headrace")
 
 
-async def progress_at(assigned: Assigned, spec: FunctionSpec, reader: Reader) -> Progress:
-    """The progress to go on from. What cannot be read is replayed; what was deleted is told and passed over."""
+async def progress_at(assigned: Assigned, spec: FunctionSpec, reader: Reader, *, start: str | None) -> Progress:
+    """The progress to go on from, or that of `start` if there is none.
+
+    What cannot be read is replayed; what was deleted is told and passed over.
+    """
     if assigned.watermark is None:
-        return Progress(await _start_of(assigned, spec.start or "earliest", reader))
+        return Progress(await _start_of(assigned, start or "earliest", reader))
     topic, partition = assigned.partition
     about = {"function": spec.name, "topic": topic, "partition": partition}
     try:

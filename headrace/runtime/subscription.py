@@ -17,6 +17,7 @@ from headrace.runtime.alarm import Alarm
 from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.hooks import Hooks
 from headrace.runtime.ports import Assigned, Clock, Member, Partition, Store
+from headrace.runtime.retryfeed import RetryFeed
 from headrace.runtime.settle import Settler, Told
 from headrace.runtime.shard import Shard
 from headrace.runtime.start import progress_at
@@ -53,6 +54,7 @@ class Subscription:
         self._member: Member | None = None
         self._intake: asyncio.Task[None] | None = None
         self._fetch_trouble: BrokerError | None = None
+        self._feed = RetryFeed(terms, store)
         self._alarm = Alarm(clock, self._moved)
         self._changed = asyncio.Event()
         self._draining = False
@@ -63,7 +65,8 @@ class Subscription:
     async def open(self) -> None:
         """Join the group and begin. The dispatch must have its pool."""
         await self.dispatch.pool.open()
-        self._member = await self._store.join(self.terms.group, self.spec.topics, self)
+        topics = [*self.spec.topics, *await self._feed.find()]
+        self._member = await self._store.join(self.terms.group, topics, self)
         for partition, shard in self._shards.items():
             self._member.seek(partition, shard.progress.position)
         self._intake = asyncio.create_task(self._fetch(self._member), name=f"intake of {self.spec.name}")
@@ -105,9 +108,11 @@ class Subscription:
 
     async def assigned(self, partitions: Sequence[Assigned]) -> None:
         """Take partitions over where their progress says, or where a new group is to start."""
-        told = Told(self._moved, self._trouble, self._fenced)
+        told = Told(self._feed.prepare, self._moved, self._trouble, self._fenced)
         for assigned in partitions:
-            shard = Shard(assigned, await progress_at(assigned, self.spec, self._store), self.terms)
+            start = "earliest" if self._feed.is_retry(assigned.partition[0]) else self.spec.start
+            progress = await progress_at(assigned, self.spec, self._store, start=start)
+            shard = Shard(assigned, progress, self.terms)
             self._shards[assigned.partition] = shard
             self._settlers[assigned.partition] = settler = Settler(shard, self._store, told)
             settler.kick()
@@ -150,6 +155,7 @@ class Subscription:
         pause = _SHORTEST_PAUSE_S
         while True:
             try:
+                await self._feed.follow(member, self.spec.topics)
                 batch = await member.poll(FETCH)
             except BrokerError as error:
                 self._fetch_trouble = error
@@ -218,8 +224,8 @@ class Subscription:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing is held, in flight or unsettled."""
-        return not any(shard.events or shard.unsettled for shard in self._shards.values())
+        """Whether nothing is held, in flight or unsettled, here or in a retry topic about to be followed."""
+        return not self._feed.is_behind and not any(shard.events or shard.unsettled for shard in self._shards.values())
 
     @property
     def watermarks(self) -> dict[Partition, int]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace.runtime.deadletter import Sender
+from headrace.runtime.ports import Features
+from headrace.runtime.retrytopic import RetryTopics
 from headrace.sandbox.manifest import FunctionSpec, RetryPolicy
 
 
@@ -13,7 +15,8 @@ from headrace.sandbox.manifest import FunctionSpec, RetryPolicy
 class Terms:
     """What a shard must know of its function and its broker.
 
-    `sender` is None where exhausted events are discarded. `progress_limit` is the broker's, in bytes.
+    `sender` is None where exhausted events are discarded. `progress_limit` is the broker's, in bytes. `aside`: what is
+    tried again waits in one of the topics of `retries`, not in its partition.
     """
 
     group: str
@@ -22,10 +25,25 @@ class Terms:
     sender: Sender | None
     watched: bool = False
     progress_limit: int | None = None
+    retries: RetryTopics | None = None
+    aside: bool = False
 
     @classmethod
     def of(
-        cls, spec: FunctionSpec, group: str, sender: Sender | None, *, watched: bool, progress_limit: int | None
+        cls,
+        spec: FunctionSpec,
+        group: str,
+        *,
+        sender: Sender | None,
+        retries: RetryTopics,
+        features: Features,
+        watched: bool,
     ) -> Terms:
-        """The terms of a declared function."""
-        return cls(group, spec.order, spec.retry, sender, watched, progress_limit)
+        """The terms of a declared function on a broker with these features.
+
+        An event that waits in place takes room in its partition's progress. Where that is limited, those of a function
+        without order wait aside; the others must not be passed by, and wait in place everywhere.
+        """
+        limit = features.progress_limit
+        aside = spec.order == "none" and limit is not None
+        return cls(group, spec.order, spec.retry, sender, watched, limit, retries, aside)

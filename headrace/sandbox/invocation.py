@@ -29,7 +29,7 @@ from headrace.sandbox.failure import failure_of, refusal
 from headrace.sandbox.headers import Header, pack, unpack
 from headrace.sandbox.outcome import Done, Emitted, Failed, Outcome, Postponed, Rejected, Skipped, TimedOut
 from headrace.sandbox.usercode import UserCode
-from headrace.sandbox.wire import Chunk, Start, Task
+from headrace.sandbox.wire import Chunk, Origin, Start, Task
 
 MAX_EMITS = 4 << 20  # bytes of all emits of one invocation: an outcome must fit a report
 
@@ -90,7 +90,8 @@ class Invocation:
 
     async def _run(self, chunk: Chunk, task: Task, started_ns: int) -> Outcome | None:
         headers = unpack(task.headers)
-        place = f"{chunk.topic}/{chunk.partition}/{task.offset}"
+        at = task.origin
+        place = f"{at.topic}/{at.partition}/{at.offset}" if at else f"{chunk.topic}/{chunk.partition}/{task.offset}"
         envelope = read(headers, task.value, place=place, cluster=self._cluster)
         capture.running.set(envelope)
         if (hops := envelope.hops) > self._max_hops:
@@ -135,15 +136,16 @@ class Invocation:
         )
 
     def _event(self, envelope: Envelope, chunk: Chunk, task: Task, headers: list[Header]) -> Event:
+        at = task.origin or Origin(chunk.topic, chunk.partition, task.offset)
         return Event(
             id=envelope.id,
             source=envelope.source,
             type=envelope.type,
             time=envelope.time(task.timestamp),
             subject=envelope.subject,
-            topic=chunk.topic,
-            partition=chunk.partition,
-            offset=task.offset,
+            topic=at.topic,
+            partition=at.partition,
+            offset=at.offset,
             key=None if task.key is None else task.key.decode("utf-8", "surrogateescape"),
             headers=tuple(headers),
         )

@@ -64,10 +64,19 @@ class Start(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=0)
     partitions: dict[str, int]
 
 
+class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where an event lay first."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 class Task(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One event to run. `attempt` counts from 1; `epoch` is its lane's (see `headrace.runtime.lanes`).
 
-    `timestamp` is the record's, in milliseconds since 1970. `headers` is a header block.
+    `timestamp` is the record's, in milliseconds since 1970. `headers` is a header block. `origin` is where the event
+    lay first, if not here.
     """
 
     offset: int
@@ -77,6 +86,7 @@ class Task(msgspec.Struct, frozen=True, array_like=True, gc=False):
     headers: bytes
     attempt: int = 1
     epoch: int = 0
+    origin: Origin | None = None
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=1):

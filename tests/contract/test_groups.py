@@ -215,3 +215,40 @@ async def test_a_poll_of_large_records_is_bounded_in_bytes_and_loses_none(broker
     while len(seen) < 60:
         seen += [record.offset for fetched in await member.poll(500) for record in fetched.records]
     assert seen == list(range(60))
+
+
+async def test_a_member_follows_further_topics_and_goes_on_with_those_it_has(broker, join, drain, order):
+    member, handed = await join(broker, "app.f", "orders")
+    await broker.append([order(b"before")])
+    assert len(await drain(member, 1)) == 1
+    await broker.append([order(b"after"), Append("emails", 0, 0, None, b"new", b"")])
+    await member.subscribe(["orders", "emails"])
+    assert ("emails", 0) in handed.partitions
+    for partition, one in handed.partitions.items():
+        member.seek(partition, 1 if partition == ("orders", 0) else one.bounds.start)
+    found = await drain(member, 2)
+    assert {p: [r.value for r in records] for p, records in found.items() if records} == {
+        ("orders", 0): [b"after"],
+        ("emails", 0): [b"new"],
+    }
+    fresh = handed.assigned_calls[-1]
+    for one in fresh:  # what came by following is settled like what came by joining
+        await broker.settle(Settlement("app.f", one.partition, one.epoch, 0, b"p"))
+
+
+async def test_a_topic_that_is_followed_no_more_is_revoked_and_fetched_no_more(broker, join, order):
+    member, handed = await join(broker, "app.f", "orders", "emails")
+    await member.subscribe(["orders"])
+    assert ("emails", 0) in [partition for call in handed.revoked_calls for partition in call]
+    await broker.append([Append("emails", 0, 0, None, b"x", b"")])
+    assert [one for one in await member.poll(10) if one.records] == []
+    with pytest.raises(BrokerError, match="emails"):
+        member.seek(("emails", 0), 0)
+
+
+async def test_following_an_unknown_topic_is_refused_and_changes_nothing(broker, join, drain, order):
+    member, _ = await join(broker, "app.f", "orders")
+    with pytest.raises(UnknownTopic, match="order"):
+        await member.subscribe(["order"])
+    await broker.append([order(b"x")])
+    assert len(await drain(member, 1)) == 1

@@ -7,6 +7,7 @@ from headrace.runtime.deadletter import Sender, dead_letter
 from headrace.runtime.ports import Record
 from headrace.sandbox.headers import pack, unpack
 from headrace.sandbox.outcome import Failure
+from headrace.sandbox.wire import Origin
 
 SENDER = Sender("confirm", "shop.confirm.dlt", 4, "c0de")
 FAILURE = Failure("shop.MailError", "no such box", "File …", "f1")
@@ -14,7 +15,7 @@ FAILURE = Failure("shop.MailError", "no such box", "File …", "f1")
 
 def letter_of(headers: list[tuple[str, bytes]], key: bytes | None = b"k", value: bytes | None = b"v") -> object:
     record = Record(42, 1700000000000, key, value, pack(headers))
-    return dead_letter(record, ("orders", 6), FAILURE, attempts=3, sender=SENDER, now_ms=1700000001000)
+    return dead_letter(record, Origin("orders", 6, 42), FAILURE, attempts=3, sender=SENDER, now_ms=1700000001000)
 
 
 def headers_of(headers: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:

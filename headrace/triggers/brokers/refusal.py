@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from headrace.functions.errors import BrokerError, Fenced, UnknownTopic
 from headrace.functions.names import TOPIC_RULE, is_topic
-from headrace.runtime.ports import Settlement, TopicSpec
+from headrace.runtime.ports import Features, Settlement, TopicSpec
 
 MOST_PARTITIONS = 1024
 
@@ -39,6 +39,15 @@ def unknown_topic(name: str, others: Iterable[str]) -> UnknownTopic:
 def no_partition(topic: str, number: int, count: int) -> BrokerError:
     """The error for a partition that the topic does not have."""
     return BrokerError(f"topic {topic!r} has no partition {number}: it has 0 to {count - 1}")
+
+
+def refuse_transactions(group: str, *, wanted: bool, features: Features) -> None:
+    """Raise `BrokerError` if transactions are wanted where there are none."""
+    if wanted and not features.transactions:
+        raise BrokerError(
+            f"group {group!r} asks for settlements that are visible whole or not at all; this log does not have them: "
+            "use guarantee='at-least-once', or another broker"
+        )
 
 
 def fenced(settlement: Settlement, epoch: int) -> Fenced:

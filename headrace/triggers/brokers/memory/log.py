@@ -25,6 +25,7 @@ from headrace.triggers.brokers.memory.faults import Faults, Step
 from headrace.triggers.brokers.memory.group import Group
 from headrace.triggers.brokers.memory.member import MemoryMember
 from headrace.triggers.brokers.memory.writer import Writer
+from headrace.triggers.brokers.refusal import refuse_transactions
 
 
 class MemoryLog:
@@ -80,8 +81,11 @@ class MemoryLog:
         """See `ports.Broker.settle`, and `Disk.transactional` for what is written together."""
         await self._writer.settle(settlement)
 
-    async def join(self, group: str, topics: Sequence[str], rebalance: Rebalance) -> MemoryMember:
+    async def join(
+        self, group: str, topics: Sequence[str], rebalance: Rebalance, *, transactional: bool = False
+    ) -> MemoryMember:
         """See `ports.Broker.join`. Returns once a rebalance has given the member its share, which may be nothing."""
+        refuse_transactions(group, wanted=transactional, features=self.features)
         await self._client.turn()
         names = list(dict.fromkeys(topics))
         self.disk.partitions(names)

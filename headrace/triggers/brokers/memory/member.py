@@ -74,6 +74,19 @@ class MemoryMember:
             self._paused.difference_update(partitions)
             self._client.watch.ring()
 
+    async def subscribe(self, topics: Sequence[str]) -> None:
+        """See `ports.Member.subscribe`. Raises what `revoked` or `assigned` raise, being out then."""
+        await self._client.turn()
+        self._check_joined()
+        names = list(dict.fromkeys(topics))
+        self._client.disk.partitions(names)
+        self.topics = names
+        if self.joined.done():  # else it comes back from having been put out, with these
+            self.joined = asyncio.get_running_loop().create_future()
+            self._group.rebalance()
+        await asyncio.shield(self.joined)
+        await self._client.turn()
+
     async def leave(self) -> None:
         """See `ports.Member.leave`. Doing it twice does nothing. Raises what `revoked` raises, having left."""
         if self._left or self._client.is_closed:

@@ -27,7 +27,7 @@ LEFT JOIN coff ON coff.tp = part.tp AND grp = ? WHERE name = ? ORDER BY p
 
 def claim(transaction: Transaction, group: str, topics: Sequence[str], owner: str) -> dict[int, Assigned]:
     """Give `owner` every partition of `topics`, by `tp`. Raises `UnknownTopic`, having changed nothing."""
-    found = [(topic, row) for topic in topics for row in _parts(transaction, group, topic)]
+    assigned = extend(transaction, group, topics, owner)
     transaction.execute(
         "INSERT INTO grp(name, gen) VALUES (?, 1) ON CONFLICT(name) DO UPDATE SET gen = gen + 1", (group,)
     )
@@ -36,7 +36,21 @@ def claim(transaction: Transaction, group: str, topics: Sequence[str], owner: st
         "INSERT INTO member(grp, id, beat, session, host, pid) VALUES (?, ?, ?, 0, ?, ?)",
         (group, owner, transaction.now_ms, socket.gethostname(), os.getpid()),
     )
+    return assigned
+
+
+def extend(transaction: Transaction, group: str, topics: Sequence[str], owner: str) -> dict[int, Assigned]:
+    """Give `owner` every partition of further `topics`, by `tp`. Raises `UnknownTopic`, having changed nothing."""
+    found = [(topic, row) for topic in topics for row in _parts(transaction, group, topic)]
     return {row[0]: _take(transaction, group, owner, topic, row) for topic, row in found}
+
+
+def give_up(transaction: Transaction, group: str, owner: str, tps: Sequence[int]) -> None:
+    """Give up those partitions that `owner` still owns."""
+    for tp in tps:
+        transaction.execute(
+            "UPDATE own SET owner = NULL, wanted = NULL WHERE grp = ? AND owner = ? AND tp = ?", (group, owner, tp)
+        )
 
 
 def release(transaction: Transaction, group: str, owner: str) -> None:

@@ -75,12 +75,15 @@ class SqliteLog:
         owner = member.id if member else None
         await self._writer.do(lambda transaction: transaction.settle(settlement, owner))
 
-    async def join(self, group: str, topics: Sequence[str], rebalance: Rebalance) -> SqliteMember:
-        """See `ports.Broker.join`. All partitions are assigned before it returns.
+    async def join(
+        self, group: str, topics: Sequence[str], rebalance: Rebalance, *, transactional: bool = False
+    ) -> SqliteMember:
+        """See `ports.Broker.join`. All partitions are assigned before it returns; every settlement is one transaction.
 
         Raises `BrokerError` naming the process that serves the group already, if one does: in this version one process
         at a time serves a group.
         """
+        _ = transactional  # always
         self._leases[group] = Lease.take(self._files.run, group)
         try:
             member = await self._enter(group, list(dict.fromkeys(topics)), rebalance)
@@ -135,12 +138,31 @@ class SqliteLog:
     async def _enter(self, group: str, topics: Sequence[str], rebalance: Rebalance) -> SqliteMember:
         owner = fresh_id()
         assigned = await self._writer.do(partial(groups.claim, group=group, topics=topics, owner=owner))
-        leave = partial(self._leave, group, owner, rebalance)
         member = self._members[group] = SqliteMember(
-            id=owner, group=group, assigned=assigned, reader=self._reader, watch=self._watch, give_up=leave
+            id=owner,
+            group=group,
+            assigned=assigned,
+            reader=self._reader,
+            watch=self._watch,
+            follow=partial(self._follow, group, rebalance),
+            give_up=partial(self._leave, group, owner, rebalance),
         )
         await rebalance.assigned(list(assigned.values()))
         return member
+
+    async def _follow(self, group: str, rebalance: Rebalance, topics: Sequence[str]) -> None:
+        member = self._members[group]
+        had = member.numbers
+        fresh = [topic for topic in topics if topic not in {name for name, _ in had}]
+        dropped = [partition for partition in had if partition[0] not in topics]
+        gained = await self._writer.do(partial(groups.extend, group=group, topics=fresh, owner=member.id))
+        if dropped:
+            await rebalance.revoked(dropped)
+            member.lose(dropped)
+            tps = [had[partition] for partition in dropped]
+            await self._writer.do(partial(groups.give_up, group=group, owner=member.id, tps=tps))
+        member.gain(gained)
+        await rebalance.assigned(list(gained.values()))
 
     async def _leave(self, group: str, owner: str, rebalance: Rebalance, partitions: Sequence[Partition]) -> None:
         try:

@@ -15,7 +15,10 @@ _IDLE = 1.0
 
 
 class SqliteMember:
-    """Implements `ports.Member`. `id` is what it owns partitions by; `give_up` is awaited once, by `leave`."""
+    """Implements `ports.Member`. `id` is what it owns partitions by.
+
+    `follow` is awaited with the topics it is to subscribe to, and calls `gain` and `lose`; `give_up` once, by `leave`.
+    """
 
     def __init__(
         self,
@@ -25,6 +28,7 @@ class SqliteMember:
         assigned: Mapping[int, Assigned],
         reader: Reader,
         watch: Watch,
+        follow: Callable[[Sequence[str]], Awaitable[None]],
         give_up: Callable[[Sequence[Partition]], Awaitable[None]],
     ) -> None:
         self.id = id
@@ -35,6 +39,7 @@ class SqliteMember:
         self._reader = reader
         self._watch = watch
         self._bell = watch.bell()
+        self._follow = follow
         self._give_up = give_up
         self._left = False
         self._first = 0
@@ -72,6 +77,27 @@ class SqliteMember:
         else:
             self._paused.difference_update(partitions)
             self._bell.set()
+
+    async def subscribe(self, topics: Sequence[str]) -> None:
+        """See `ports.Member.subscribe`. Only what is new or given up changes hands."""
+        self._check_joined()
+        await self._follow(list(dict.fromkeys(topics)))
+
+    @property
+    def numbers(self) -> Mapping[Partition, int]:
+        """The number (`tp`) of each partition it has."""
+        return dict(self._numbers)
+
+    def gain(self, assigned: Mapping[int, Assigned]) -> None:
+        """These are its as well from now on, by `tp`."""
+        self._numbers.update({one.partition: tp for tp, one in assigned.items()})
+
+    def lose(self, partitions: Sequence[Partition]) -> None:
+        """These are not its any more; nothing of them is fetched."""
+        for partition in partitions:
+            del self._numbers[partition]
+            self._offsets.pop(partition, None)
+        self._paused.difference_update(partitions)
 
     async def leave(self) -> None:
         """See `ports.Member.leave`. Doing it twice does nothing."""
