@@ -97,7 +97,7 @@ def context(
     record = [*attributes, *_more_headers(subject, headers)]
     place = (topic or names.topics[0], partition, offset)
     raw_key = encode_key(key)
-    envelope = cloudevents.read(record, None, place="/".join(map(str, place)), cluster=source)
+    envelope = cloudevents.read(record, None, place, source)
     return RecordingContext(
         _event(envelope, place, raw_key, record),
         outbox=Outbox(app, function or names.name, _routes(declared, emits), Cause(envelope, raw_key)),

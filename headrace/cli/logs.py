@@ -118,9 +118,8 @@ def _about(function: FunctionSpec, result: Result) -> dict[str, Any]:
 
 def event_id(result: Result) -> str:
     """The id of the event a result is about."""
-    topic, partition = result.partition
-    place = f"{topic}/{partition}/{result.record.offset}"
+    place = (*result.partition, result.record.offset)
     try:
-        return read(unpack(result.record.headers), None, place=place, cluster="").id
+        return read(unpack(result.record.headers), None, place, "").id
     except (Malformed, ValueError):
-        return place
+        return "/".join(map(str, place))

@@ -112,11 +112,11 @@ def event_document(partition: Partition, record: Record, cluster: str) -> dict[s
     from headrace.sandbox.headers import unpack  # noqa: PLC0415
 
     headers = unpack(record.headers)
-    place = f"{partition[0]}/{partition[1]}/{record.offset}"
+    place = (*partition, record.offset)
     try:
-        envelope = read(headers, record.value, place=place, cluster=cluster)
+        envelope = read(headers, record.value, place, cluster)
     except Malformed:
-        envelope = read([], record.value, place=place, cluster=cluster)
+        envelope = read([], record.value, place, cluster)
     return {
         "topic": partition[0],
         "partition": partition[1],

@@ -10,13 +10,15 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from time import time_ns
 from typing import Any
 
 Header = tuple[str, bytes]
+Place = tuple[str, int, int]
+"""A topic, a partition number and an offset."""
 
 # CloudEvents demands a type. An event emitted without one carries this, and is read back as having none.
 UNTYPED = "headrace.untyped"
@@ -42,14 +44,13 @@ class Envelope:
 
     attributes: dict[str, bytes]
     data: bytes | None
-    place: str
+    place: Place
     cluster: str
-    _time: datetime | None = field(default=None, init=False)
 
     @property
     def id(self) -> str:
         """The event's id; for a record without one, `<topic>/<partition>/<offset>`."""
-        return self._text("ce_id") or self.place
+        return self._text("ce_id") or "/".join(map(str, self.place))
 
     @property
     def source(self) -> str:
@@ -76,19 +77,22 @@ class Envelope:
     def lineage(self) -> list[Header]:
         """The headers that an event emitted while this one is handled carries of it: cause, root, hops, trace."""
         attributes = self.attributes
-        cause = attributes.get("ce_id") or self.place.encode("utf-8", "surrogateescape")
+        cause = attributes.get("ce_id") or self.id.encode("utf-8", "surrogateescape")
         lineage = [
             ("headrace-cause", cause),
             ("headrace-root", attributes.get("headrace-root") or cause),
             ("headrace-hops", b"%d" % (self.hops + 1)),
         ]
-        return lineage + [(name, attributes[name]) for name in _TRACE if name in attributes]
+        for name in _TRACE:
+            if name in attributes:
+                lineage.append((name, attributes[name]))  # noqa: PERF401  (there are two, and most events have none)
+        return lineage
 
     @property
     def hops(self) -> int:
         """How many handlers this event's lineage has been through."""
-        text = self.attributes.get("headrace-hops", b"0")
-        return int(text) if text.isdigit() and len(text) < 10 else 0
+        text = self.attributes.get("headrace-hops")
+        return int(text) if text is not None and text.isdigit() and len(text) < 10 else 0
 
     def time(self, timestamp_ms: int) -> datetime:
         """When it happened: the event's own time, else the record's (`timestamp_ms`, milliseconds since 1970).
@@ -109,10 +113,11 @@ class Envelope:
         return None if value is None else value.decode("utf-8", "surrogateescape")
 
 
-def read(headers: Iterable[Header], data: bytes | None, *, place: str, cluster: str) -> Envelope:
+def read(headers: Iterable[Header], data: bytes | None, place: Place, cluster: str) -> Envelope:
     """The envelope of a record. Raises `Malformed` for a structured-mode record that is not one."""
     attributes = dict(headers)
-    if attributes.get("content-type", b"").lower().startswith(STRUCTURED) and data is not None:
+    content_type = attributes.get("content-type")
+    if content_type is not None and data is not None and content_type.lower().startswith(STRUCTURED):
         attributes, data = _structured(attributes, data)
     return Envelope(attributes, data, place, cluster)
 
@@ -126,19 +131,10 @@ def write(
     time: datetime | None = None,
 ) -> list[Header]:
     """The headers of an event in binary mode. A `time` without a zone is UTC, as it is when read."""
-    headers = [
-        _VERSION,
-        ("ce_id", id.encode("utf-8", "surrogateescape")),
-        ("ce_source", _known(source)),
-        ("ce_type", _known(type or UNTYPED)),
-        (
-            "ce_time",
-            _now() if time is None else (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat().encode(),
-        ),
-    ]
-    if content_type is not None:
-        headers.append(("content-type", _known(content_type)))
-    return headers
+    own_source, own_type, content = _repeated(source, type, content_type)
+    moment = _now() if time is None else (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat().encode()
+    id_ = ("ce_id", _text(id))
+    return [_VERSION, id_, own_source, own_type, ("ce_time", moment), *content]
 
 
 def _now() -> bytes:
@@ -153,8 +149,13 @@ def _second(seconds: int) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _known(text: str) -> bytes:
-    """Text that comes again and again, as bytes."""
+def _repeated(source: str, type_: str | None, content_type: str | None) -> tuple[Header, Header, list[Header]]:
+    """The headers that come again and again: source, type, and the content type if there is one."""
+    content: list[Header] = [] if content_type is None else [("content-type", _text(content_type))]
+    return ("ce_source", _text(source)), ("ce_type", _text(type_ or UNTYPED)), content
+
+
+def _text(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 

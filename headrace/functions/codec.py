@@ -58,13 +58,22 @@ def encode(data: object) -> Encoded:
 
     Raises `EmitRefused` for what has no encoding or is over `MAX_EVENT_BYTES`.
     """
-    encoded = _encode(data)
-    if encoded.value is not None and len(encoded.value) > MAX_EVENT_BYTES:
+    if data is None:
+        return Encoded(None, None, None)
+    form = _form_of(type(data))  # type: ignore[arg-type]
+    try:
+        value = form.write(data)
+    except (TypeError, ValueError, RecursionError) as error:  # pydantic's and msgspec's own are ValueErrors
         raise EmitRefused(
-            f"{_name(data)} is {len(encoded.value):,} bytes, over the limit of {MAX_EVENT_BYTES:,}: "
+            f"{_name(data)} cannot be written as JSON: {error}. "
+            "Emit a pydantic model, a msgspec.Struct, a dict of plain values, str or bytes"
+        ) from error
+    if len(value) > MAX_EVENT_BYTES:
+        raise EmitRefused(
+            f"{_name(data)} is {len(value):,} bytes, over the limit of {MAX_EVENT_BYTES:,}: "
             "keep large content elsewhere and emit a reference to it"
         )
-    return encoded
+    return Encoded(value, form.type, form.content_type)
 
 
 def encode_key(key: str | bytes | None) -> bytes | None:
@@ -110,17 +119,10 @@ class _Form(NamedTuple):
     content_type: str
 
 
-def _encode(data: object) -> Encoded:
-    if data is None:
-        return Encoded(None, None, None)
-    form = _form_of(type(data))  # type: ignore[arg-type]
-    return Encoded(_written(data, form.write), form.type, form.content_type)
-
-
 @lru_cache(maxsize=1024)
 def _form_of(cls: type) -> _Form:  # `isinstance` of a pydantic model costs more than encoding a small one
     if issubclass(cls, BaseModel):
-        return _Form(_model_json, type_name(cls), JSON)
+        return _Form(_model_writer(cls), type_name(cls), JSON)
     if issubclass(cls, bytes):
         return _Form(bytes, None, BYTES)
     if issubclass(cls, str):
@@ -130,6 +132,13 @@ def _form_of(cls: type) -> _Form:  # `isinstance` of a pydantic model costs more
     if is_struct(cls):
         return _Form(importlib.import_module("msgspec").json.encode, type_name(cls), JSON)
     return _Form(_plain_json, None, JSON)
+
+
+def _model_writer(cls: type[BaseModel]) -> Callable[[Any], bytes]:
+    """How models of a class are written: what `model_dump_json` does, but without its detour over text."""
+    if cls.model_dump_json is BaseModel.model_dump_json and cls.__pydantic_complete__:
+        return partial(cls.__pydantic_serializer__.to_json, by_alias=True)
+    return _model_json  # it has a way of its own
 
 
 def _model_json(model: BaseModel) -> bytes:
@@ -142,16 +151,6 @@ def _json_text(data: JsonText) -> bytes:
 
 def _plain_json(data: Any) -> bytes:
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def _written(data: Any, write: Callable[[Any], bytes]) -> bytes:
-    try:
-        return write(data)
-    except (TypeError, ValueError, RecursionError) as error:  # pydantic's and msgspec's own are ValueErrors
-        raise EmitRefused(
-            f"{_name(data)} cannot be written as JSON: {error}. "
-            "Emit a pydantic model, a msgspec.Struct, a dict of plain values, str or bytes"
-        ) from error
 
 
 def _header_name(name: object) -> str:

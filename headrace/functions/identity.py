@@ -13,8 +13,8 @@ def derived_id(*, source: str, cause: str, app: str, function: str, topic: str, 
     128 bits of BLAKE2b as 32 hex digits, over the six fields in this order, each as a 4-byte big-endian length and
     its UTF-8 bytes (`nth` as decimal text), so that no two field lists hash the same bytes.
     """
-    fields = (_known(source), _framed(cause), _known(app), _known(function), _known(topic), _known(str(nth)))
-    return blake2b(b"".join(fields), digest_size=16).hexdigest()
+    fields = _known_source(source) + _framed(cause) + _known_emit(app, function, topic, nth)
+    return blake2b(fields, digest_size=16).hexdigest()
 
 
 def fresh_id() -> str:
@@ -27,4 +27,10 @@ def _framed(field: str) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
-_known = lru_cache(maxsize=4096)(_framed)  # all but the cause are the same few again and again
+# All but the cause are the same few again and again.
+_known_source = lru_cache(maxsize=4096)(_framed)
+
+
+@lru_cache(maxsize=4096)
+def _known_emit(app: str, function: str, topic: str, nth: int) -> bytes:
+    return b"".join(map(_framed, (app, function, topic, str(nth))))

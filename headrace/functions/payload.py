@@ -148,6 +148,8 @@ def _decoder(model: Any) -> Decode:
         decode: Decode = importlib.import_module("msgspec").json.Decoder(model).decode
         return decode
     validate: Decode = model.model_validate_json
+    if validate.__func__ is BaseModel.model_validate_json.__func__ and model.__pydantic_complete__:  # type: ignore[attr-defined]
+        validate = model.__pydantic_validator__.validate_json  # what the other does, without a frame around it
     return validate
 
 

@@ -27,7 +27,7 @@ from headrace.runtime.result import Result
 from headrace.runtime.retrytopic import Deferred
 from headrace.runtime.terms import Terms
 from headrace.runtime.verdict import Again, Finish, GiveBack, SetAside, Verdict, judge
-from headrace.sandbox.outcome import Crashed, Done, Failure, NotRun, Outcome
+from headrace.sandbox.outcome import Crashed, Done, Emitted, Failure, NotRun, Outcome
 from headrace.sandbox.wire import Chunk, Task
 
 MOST_HELD_EVENTS = 1000
@@ -107,16 +107,19 @@ class Shard:
     ) -> list[Result]:
         """Take the outcomes of a chunk's events from index `first` on; what follows from each.
 
-        Each event is reported once; those of a lane in their order. Plain success yields no results unless the terms
-        say `watched`.
+        Each event is reported once; those of a lane in their order. Where all succeeded there are no results, unless
+        the terms say `watched`.
         """
         indexes = range(first, first + len(outcomes))
         flight = self._flights.land(chunk, indexes)
-        if any(outcomes) or self.progress.ledger or self.terms.watched or not self._arrivals.direct:
+        if not self._finishes_all(outcomes):
             return [
                 self._conclude(flight, index, _DONE if outcome is None else outcome, now_ms, draw)
                 for index, outcome in zip(indexes, outcomes, strict=True)
             ]
+        for outcome in outcomes:
+            if isinstance(outcome, Done):
+                self._publish(outcome.emits)
         self._finish_all(flight.events[first : first + len(outcomes)])
         return []
 
@@ -201,7 +204,7 @@ class Shard:
         if self._lanes.held_events >= MOST_HELD_EVENTS or self._lanes.held_bytes >= MOST_HELD_BYTES:
             return f"{self._lanes.held_events} events wait behind others that are to be tried again"
         limit = self.terms.progress_limit
-        if limit is not None and self._progress_size >= FULL * limit:
+        if limit is not None and self._progress_size >= FULL * limit and self.events:
             return f"progress takes {self._progress_size} of {limit} bytes: too many events wait between those done"
         return None
 
@@ -335,7 +338,7 @@ class Shard:
     def _carry_out(self, verdict: Verdict, lane: Lane, record: Record, outcome: Outcome, now_ms: int) -> None:
         match verdict:
             case Finish(emits):
-                self._appends += [Append(e.topic, e.partition, e.timestamp, e.key, e.value, e.headers) for e in emits]
+                self._publish(emits)
                 self._end(lane, record)
             case SetAside(failure, attempts):
                 self._set_aside(record, failure, attempts, now_ms)
@@ -409,8 +412,17 @@ class Shard:
             letter = dead_letter(record, origin, failure, attempts=attempts, sender=sender, now_ms=now_ms)
             self._appends.append(letter)
 
+    def _publish(self, emits: Sequence[Emitted]) -> None:
+        self._appends += [Append(e.topic, e.partition, e.timestamp, e.key, e.value, e.headers) for e in emits]
+
+    def _finishes_all(self, outcomes: Sequence[Outcome | None]) -> bool:
+        """Whether nobody needs to know of these events one by one: all succeeded, and nothing was known of any."""
+        if self.progress.ledger or self.terms.watched or not self._arrivals.direct:
+            return False
+        return all(outcome is None or type(outcome) is Done for outcome in outcomes)
+
     def _finish_all(self, events: list[tuple[Lane, Record]]) -> None:
-        """The fast path: events plainly done, marked in runs of consecutive offsets."""
+        """The fast path: events that ended for good, marked in runs of consecutive offsets."""
         start = end = -1
         for lane, record in events:
             self._lanes.end(lane, record)

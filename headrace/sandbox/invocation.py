@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from headrace.functions.cloudevents import Envelope, Malformed, read
 from headrace.functions.context import Context
@@ -29,7 +28,7 @@ from headrace.sandbox.failure import failure_of, refusal
 from headrace.sandbox.headers import Header, pack, unpack
 from headrace.sandbox.outcome import Done, Emitted, Failed, Outcome, Postponed, Rejected, Skipped, TimedOut
 from headrace.sandbox.usercode import UserCode
-from headrace.sandbox.wire import Chunk, Origin, Start, Task
+from headrace.sandbox.wire import Chunk, Start, Task
 
 MAX_EMITS = 4 << 20  # bytes of all emits of one invocation: an outcome must fit a report
 
@@ -49,6 +48,9 @@ class Invocation:
         self._handler = handler
         self._user_code = user_code
         self._call = declaration.handler
+        self._name = declaration.name
+        self._is_async = handler.is_async
+        self._takes_context = handler.takes_context
         self._decode = handler.payload.decode
         self._where = declaration.where
         self._max_hops = declaration.max_hops
@@ -91,28 +93,23 @@ class Invocation:
     async def _run(self, chunk: Chunk, task: Task, started_ns: int) -> Outcome | None:
         headers = unpack(task.headers)
         at = task.origin
-        place = f"{at.topic}/{at.partition}/{at.offset}" if at else f"{chunk.topic}/{chunk.partition}/{task.offset}"
-        envelope = read(headers, task.value, place=place, cluster=self._cluster)
+        place = (at.topic, at.partition, at.offset) if at else (chunk.topic, chunk.partition, task.offset)
+        envelope = read(headers, task.value, place, self._cluster)
         capture.running.set(envelope)
         if (hops := envelope.hops) > self._max_hops:
             return Rejected(refusal("loop", f"went through {hops} handlers, max_hops is {self._max_hops}"))
         payload = self._decode(envelope.type, envelope.data)
         if type(payload) in _NOT_A_PAYLOAD:
             return _unwelcome(payload)
-        if self._where is not None and not self._where(payload, self._event(envelope, chunk, task, headers)):
+        if self._where is not None and not self._where(payload, self._event(envelope, task, headers)):
             return Skipped("where")
-        return await self._handle(payload, envelope, chunk, task, started_ns)
-
-    async def _handle(
-        self, payload: Any, envelope: Envelope, chunk: Chunk, task: Task, started_ns: int
-    ) -> Outcome | None:
         outbox = None
-        if self._handler.takes_context:
+        if self._takes_context:
             outbox = self._outbox(envelope, task)
-            returned = self._call(payload, self._context(outbox, envelope, chunk, task, started_ns))
+            returned = self._call(payload, self._context(outbox, envelope, task, started_ns))
         else:
             returned = self._call(payload)
-        if self._handler.is_async:
+        if self._is_async:
             returned = await returned
         if returned is not None:
             outbox = outbox or self._outbox(envelope, task)
@@ -123,29 +120,29 @@ class Invocation:
 
     def _outbox(self, envelope: Envelope, task: Task) -> Outbox:
         cause = Cause(envelope, task.key)
-        return Outbox(self._app, self._handler.declaration.name, self._handler.routes, cause)
+        return Outbox(self._app, self._name, self._handler.routes, cause)
 
-    def _context(self, outbox: Outbox, envelope: Envelope, chunk: Chunk, task: Task, started_ns: int) -> Context[None]:
+    def _context(self, outbox: Outbox, envelope: Envelope, task: Task, started_ns: int) -> Context[None]:
         return Context(
-            lambda: self._event(envelope, chunk, task, unpack(task.headers)),
-            lambda event: capture.logger_for(event, self._handler.declaration.name),
+            lambda: self._event(envelope, task, unpack(task.headers)),
+            lambda event: capture.logger_for(event, self._name),
             outbox=outbox,
             attempt=task.attempt,
             deadline=started_ns / 1e9 + self._timeout,
             state=None,
         )
 
-    def _event(self, envelope: Envelope, chunk: Chunk, task: Task, headers: list[Header]) -> Event:
-        at = task.origin or Origin(chunk.topic, chunk.partition, task.offset)
+    def _event(self, envelope: Envelope, task: Task, headers: list[Header]) -> Event:
+        topic, partition, offset = envelope.place
         return Event(
             id=envelope.id,
             source=envelope.source,
             type=envelope.type,
             time=envelope.time(task.timestamp),
             subject=envelope.subject,
-            topic=at.topic,
-            partition=at.partition,
-            offset=at.offset,
+            topic=topic,
+            partition=partition,
+            offset=offset,
             key=None if task.key is None else task.key.decode("utf-8", "surrogateescape"),
             headers=tuple(headers),
         )
@@ -154,8 +151,11 @@ class Invocation:
 
     def _emitted(self, emits: list[Emit]) -> list[Emitted]:
         now_ms = time.time_ns() // 1_000_000
-        emitted = [self._place(emit, now_ms) for emit in emits]
-        size = sum(_EMIT_OVERHEAD + len(e.key or b"") + len(e.value or b"") + len(e.headers) for e in emitted)
+        emitted = []
+        size = 0
+        for emit in emits:
+            emitted.append(one := self._place(emit, now_ms))
+            size += _EMIT_OVERHEAD + len(one.key or b"") + len(one.value or b"") + len(one.headers)
         if size > MAX_EMITS:
             raise EmitRefused(
                 f"{len(emitted):,} emits of {size:,} bytes in all, over the limit of {MAX_EMITS:,} for one event: "
@@ -167,8 +167,9 @@ class Invocation:
         if not (partitions := self._partitions.get(emit.topic, 0)):
             raise EmitRefused(f"topic {emit.topic!r} was not there when this worker started; restart the runtime")
         # A null key goes by the event's id, so that a redelivery, which derives the same id, writes to the same place.
-        partition = partition_of(emit.id.encode() if emit.key is None else emit.key, partitions)
-        return Emitted(emit.topic, partition, now_ms, emit.key, emit.value, pack(emit.headers), emit.id, emit.type)
+        topic, key, value, headers, id_, type_ = emit
+        partition = partition_of(id_.encode() if key is None else key, partitions)
+        return Emitted(topic, partition, now_ms, key, value, pack(headers), id_, type_)
 
     def _failed(self, error: BaseException) -> Failed:
         return Failed(failure_of(error, self._user_code), rule_of(self._rules, error))

@@ -67,7 +67,7 @@ class RetryMachine(RuleBasedStateMachine):
         self.places = {SOURCE: self.source} | {partition: Place(partition) for partition in RETRY_PARTITIONS}
         self.ended: Counter[int] = Counter()
         self.failures: Counter[int] = Counter()  # durable ones, by offset at the origin
-        self.deaths: Counter[int] = Counter()
+        self.deaths: Counter[Partition] = Counter()  # of owners
 
     def place(self, data: st.DataObject) -> Place:
         return self.places[data.draw(st.sampled_from([p for p, place in self.places.items() if place.log] or [SOURCE]))]
@@ -108,7 +108,7 @@ class RetryMachine(RuleBasedStateMachine):
         assert not self.ended[first], "what has ended is not run again"
         died = place.shard.progress.failures(task.offset)
         assert task.attempt == self.failures[first] + died + 1, "a hop is no attempt, a restart neither"
-        assert died <= self.deaths[first]
+        assert died <= self.deaths[place.partition]
         if place is not self.source:
             due_ms = int(dict(unpack(place.log[task.offset].headers))["headrace-not-before"])
             assert due_ms <= self.now, "never before its time"
@@ -176,8 +176,7 @@ class RetryMachine(RuleBasedStateMachine):
         self.die(self.place(data))
 
     def die(self, place: Place) -> None:
-        for tasks in place.flying.values():
-            self.deaths.update(origin_of(place, task) for _, task in tasks)
+        self.deaths[place.partition] += 1
         place.own()
 
     @precondition(lambda self: self.source.log)
@@ -247,3 +246,30 @@ def done(task: Task) -> Done:
 
 TestRetryTopics = RetryMachine.TestCase
 TestRetryTopics.settings = settings(stateful_step_count=50, max_examples=150, deadline=None)
+
+
+def test_what_waits_longer_than_a_tier_hops_and_is_handled_when_its_time_has_come() -> None:
+    machine = RetryMachine()
+    machine.begin()
+    machine.append(1)
+    machine.all_goes_well_for_a_while()
+    chunk = machine.source.shard.take(1, 1, 1 << 20)
+    assert chunk is not None
+    machine.source.charged.add(0)
+    machine.source.shard.report(1, 0, [Postponed(9000.0)], now_ms=machine.now, draw=lambda: 0.0)
+    machine.all_goes_well_for_a_while()
+    lengths = []
+    for ms in (0, 3_599_999, 1, 3_600_000, 1_799_999, 1):
+        machine.pass_time(ms)
+        machine.all_goes_well_for_a_while()
+        lengths.append([len(machine.places[p].log) for p in RETRY_PARTITIONS])
+    hour, all_in_the_hour = [0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 2]
+    assert lengths == [hour, hour, all_in_the_hour, [0, 0, 0, 0, 0, 3], [0, 0, 0, 0, 0, 3], [0, 0, 0, 0, 0, 3]]
+    last = machine.places[RETRY_PARTITIONS[-1]]
+    chunk = last.shard.take(2, 10, 1 << 20)
+    assert chunk is not None
+    (task,) = chunk.tasks
+    machine.check_start(last, task)
+    assert (task.attempt, task.offset) == (2, 2)
+    assert machine.now == BORN_MS + 9_000_000
+    assert [place.written.watermark for place in machine.places.values()] == [1, 0, 0, 0, 0, 0, 2]

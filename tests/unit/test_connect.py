@@ -38,7 +38,7 @@ async def stored(url: str, topic: str) -> Sequence[Record]:
 
 
 def envelope(record: Record) -> cloudevents.Envelope:
-    return cloudevents.read(unpack(record.headers), record.value, place="", cluster="")
+    return cloudevents.read(unpack(record.headers), record.value, ("", 0, 0), "")
 
 
 async def test_a_model_is_emitted_as_a_cloudevent_of_its_type(url):
