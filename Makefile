@@ -1,4 +1,4 @@
-# The words to know: make demo, make test, make lint, make simulate, make bench.
+# The words to know: make demo, make test, make lint, make simulate, make bench, make kafka.
 # Needs Linux, make and Python >= 3.11; all else goes into .venv. Another Python: make PYTHON=/path/to/python test
 
 SHELL := /bin/bash
@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c '$(FIT)' >/dev/null 2>&1 && echo $$python && break; done)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint format simulate bench clean
+.PHONY: help demo test lint format simulate bench kafka clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 16
@@ -47,6 +47,10 @@ bench: $(VENV)/.equipped ## run the benchmarks (benchmarks/*.py; those that begi
 	@for benchmark in benchmarks/[!_]*.py; do \
 		[ -e "$$benchmark" ] || { echo "there are no benchmarks in benchmarks/ yet"; break; }; \
 		echo "== $$benchmark"; $(BIN)/python "$$benchmark"; done
+
+PORT ?=
+kafka: | $(BIN)/python ## start a Kafka broker to try things on, until Ctrl-C; its port: make kafka PORT=9092
+	@PYTHONPATH=tests/support exec $(BIN)/python -m kafkaserver $(if $(PORT),--port $(PORT))
 
 clean: ## remove what make made, the virtual environment too
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

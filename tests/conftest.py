@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["kafkaserver.fixtures"]
+
 # A slow machine is no failure: no deadline for one example, no complaint about slow generation.
 settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("headrace")
