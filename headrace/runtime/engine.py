@@ -11,6 +11,7 @@ import structlog
 
 from headrace.functions.names import dead_letter_topic_of, group_of
 from headrace.runtime.deadletter import Sender
+from headrace.runtime.demands import check_demands
 from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.hooks import Hooks
 from headrace.runtime.ports import Clock, Store, TopicInfo, TopicSpec
@@ -52,7 +53,12 @@ class Engine:
         self.subscriptions: list[Subscription] = []
 
     async def open(self) -> None:
-        """See that all topics are there, then begin with every function."""
+        """See that all topics are there, then begin with every function.
+
+        Raises `DeclarationError` for an option that the broker cannot honour, before anything was touched.
+        """
+        for spec in self._plan.manifest.functions:
+            check_demands(spec, self._store.features)
         await self._create_topics()
         topics = await self._store.topics()
         for spec in self._plan.manifest.functions:
@@ -73,7 +79,7 @@ class Engine:
         while True:
             before = self._activity()
             topics = await self._store.topics()
-            if self.blocked or (self._caught_up(topics) and self._activity() == before):
+            if self._is_paused or (self._caught_up(topics) and self._activity() == before):
                 return
             await self._store.changed(0.05)
 
@@ -84,12 +90,15 @@ class Engine:
 
     @property
     def blocked(self) -> list[str]:
-        """Functions that cannot go on by themselves, each with its reason."""
-        return [
-            f"{subscription.spec.name}: {subscription.status.reason}"
-            for subscription in self.subscriptions
-            if subscription.status.state is State.PAUSED
-        ]
+        """What cannot go on by itself, each with its reason: functions, and single partitions."""
+        paused = [one for one in self.subscriptions if one.status.state is State.PAUSED]
+        stopped = [(one, reason) for one in self.subscriptions for reason in one.stopped.values()]
+        reasons = [(one.spec.name, one.status.reason) for one in paused]
+        return [f"{name}: {reason}" for name, reason in dict.fromkeys(reasons + [(o.spec.name, r) for o, r in stopped])]
+
+    @property
+    def _is_paused(self) -> bool:
+        return any(subscription.status.state is State.PAUSED for subscription in self.subscriptions)
 
     def _activity(self) -> int:
         return sum(subscription.activity for subscription in self.subscriptions)

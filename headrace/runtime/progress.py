@@ -74,28 +74,16 @@ class Progress:
             raise BadProgress(f"progress cannot be read: {error}") from error
         return progress
 
-    def encode(self, limit: int | None = None) -> bytes:
-        """Map, ledger and custody as bytes; the watermark is stored beside them.
-
-        What does not fit into `limit` bytes is written without the map: more is repeated after a restart, but no
-        failure is forgotten.
-        """
-        whole = self._encoded(self._flat_ranges())
-        return whole if limit is None or len(whole) <= limit else self._encoded([])
-
-    def _flat_ranges(self) -> list[int]:
+    def encode(self) -> bytes:
+        """Map, ledger and custody as bytes; the watermark is stored beside them."""
         flat: list[int] = []
-        at = self.watermark
+        at = mark = self.watermark
         for start, end in sorted(self._start_to_end.items()):
             flat += (start - at, end - start)
             at = end
-        return flat
-
-    def _encoded(self, flat: list[int]) -> bytes:
-        mark = self.watermark
         ledger = [(offset - mark, *charge) for offset, charge in sorted(self.ledger.items())]
-        alive, deaths, at, started = self.custody
-        custody = (alive, deaths, at, None if started is None else started - mark)
+        alive, deaths, death_mark, started = self.custody
+        custody = (alive, deaths, death_mark, None if started is None else started - mark)
         return MAGIC + msgspec.msgpack.encode((flat, ledger, custody))
 
     def deliver(self, records: Sequence[Record], position: int) -> Sequence[Record]:
@@ -161,7 +149,10 @@ class Progress:
         self._mark_fresh(at, position)
 
     def _mark_fresh(self, start: int, end: int) -> None:
-        """Mark a gap, minus what the restored map already holds of it."""
+        """Mark a gap, minus what the restored map already holds of it. What waited there is gone (compaction)."""
+        if self.ledger and start < end:
+            for offset in [offset for offset in self.ledger if start <= offset < end]:
+                del self.ledger[offset]
         for done_start, done_end in self._restored:
             if done_end <= start or done_start >= end:
                 continue

@@ -10,13 +10,15 @@ again before the settlement that charges it is durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from typing import assert_never
 
 from msgspec.structs import replace
 
+from headrace.runtime.admission import Admission, Decision
+from headrace.runtime.announcement import Announcement
 from headrace.runtime.arrivals import arrivals_at
 from headrace.runtime.deadletter import dead_letter
 from headrace.runtime.flights import Flight, Flights
@@ -25,6 +27,7 @@ from headrace.runtime.ports import Append, Assigned, Fetched, Record, Settlement
 from headrace.runtime.progress import Progress
 from headrace.runtime.result import Result
 from headrace.runtime.retrytopic import Deferred
+from headrace.runtime.room import Room
 from headrace.runtime.terms import Terms
 from headrace.runtime.verdict import Again, Finish, GiveBack, SetAside, Verdict, judge
 from headrace.sandbox.outcome import Crashed, Done, Emitted, Failure, NotRun, Outcome
@@ -32,7 +35,6 @@ from headrace.sandbox.wire import Chunk, Task
 
 MOST_HELD_EVENTS = 1000
 MOST_HELD_BYTES = 16 << 20
-FULL = 0.75  # of the progress limit
 
 _DONE = Done()
 _FINISH = Finish([])
@@ -58,8 +60,9 @@ class Shard:
         self._timers: list[tuple[int, int, Lane]] = []
         self._turns = count()  # of equal due times, the first charged goes first
         self._settling: list[tuple[int, Lane]] | None = None
-        self._progress_size = 0
-        self._announced: int | None = None  # a start that is written down; see `custody`
+        self._room = Room(terms.progress_limit)
+        self._admission = Admission(progress, self._room)
+        self._announcement = Announcement(progress)
         self._retired = False
         self._dirty = True
         self._take_over()
@@ -112,15 +115,12 @@ class Shard:
         """
         indexes = range(first, first + len(outcomes))
         flight = self._flights.land(chunk, indexes)
-        if not self._finishes_all(outcomes):
+        events = flight.events[first : first + len(outcomes)]
+        if not self._finish_all(events, outcomes):
             return [
                 self._conclude(flight, index, _DONE if outcome is None else outcome, now_ms, draw)
                 for index, outcome in zip(indexes, outcomes, strict=True)
             ]
-        for outcome in outcomes:
-            if isinstance(outcome, Done):
-                self._publish(outcome.emits)
-        self._finish_all(flight.events[first : first + len(outcomes)])
         return []
 
     def lost(
@@ -148,15 +148,17 @@ class Shard:
 
     def settlement(self) -> Settlement | None:
         """What is to be made durable now; None if there is nothing new or one is under way."""
-        if self._settling is not None or not self._dirty:
+        if self._settling is not None:
+            return None
+        for decision in self._admission.again():
+            self._carry_out(decision)
+        if not self._dirty:
             return None
         self._settling, self._charged = self._charged, []
         appends, self._appends = self._appends, []
         self._dirty = False
-        progress = self.progress
-        data = progress.encode(self.terms.progress_limit)
-        self._progress_size = len(data)
-        return Settlement(self.terms.group, self.partition, self.epoch, progress.watermark, data, appends)
+        data = self._room.encoded(self.progress)
+        return Settlement(self.terms.group, self.partition, self.epoch, self.progress.watermark, data, appends)
 
     def settled(self) -> None:
         """The settlement under way is durable: what it charged may be tried again when due."""
@@ -164,7 +166,7 @@ class Shard:
             heappush(self._timers, (due_ms, next(self._turns), lane))
         self._settling = None
         if not self._dirty:  # else the start may have been decided after the settlement was taken
-            self._announced = self.progress.custody.started
+            self._announcement.settled()
 
     def wake(self, now_ms: int) -> int | None:
         """Release what is due; when the next one is (milliseconds since 1970), None if nothing waits."""
@@ -185,7 +187,8 @@ class Shard:
         if self._retired:
             return False
         if self.careful:
-            return not self._flights and self._lanes.peek() is not None and not self._announcing
+            record = self._lanes.peek()
+            return not self._flights and record is not None and not self._announcement.is_pending(record.offset)
         return self._lanes.ready
 
     @property
@@ -203,10 +206,10 @@ class Shard:
         """Why nothing more is to be fetched, if so: too much waits, or progress is about to outgrow its limit."""
         if self._lanes.held_events >= MOST_HELD_EVENTS or self._lanes.held_bytes >= MOST_HELD_BYTES:
             return f"{self._lanes.held_events} events wait behind others that are to be tried again"
-        limit = self.terms.progress_limit
-        if limit is not None and self._progress_size >= FULL * limit and self.events:
-            return f"progress takes {self._progress_size} of {limit} bytes: too many events wait between those done"
-        return None
+        if self._admission:
+            return f"{len(self._admission)} events have ended for which progress has no room"
+        # Where nothing is held nothing can end: what takes the room has to be fetched first, after a takeover.
+        return self._room.shortage if self.events else None
 
     @property
     def events(self) -> int:
@@ -264,6 +267,8 @@ class Shard:
         verdict = judge(outcome, self.terms.retry, failures=failures, age_ms=age_ms, draw=0.0)
         if not lane.returned or not isinstance(verdict, SetAside):
             return False
+        if record.offset not in self.progress.ledger and not self._room.take(self.progress):
+            return True  # it cannot even be noted: it goes back uncharged, to run alone
         while not self._is_condemned(record):  # its age may have ended it before its attempts did
             self.progress.charge(record.offset, _CONDEMNED_MS, alone=True)
         self._condemned[record.offset] = verdict
@@ -280,20 +285,11 @@ class Shard:
     def _take_carefully(self, chunk: int, generation: int) -> Chunk | None:
         if self._flights or (record := self._lanes.peek()) is None:
             return None
-        if self._announced == record.offset:
+        if self._announcement.is_durable(record.offset):
             taken = self._lanes.take_alone()
             return self._fly(chunk, [taken] if taken else self._lanes.take(1, 1), generation)
-        if self.progress.custody.started != record.offset:
-            self.progress.custody = self.progress.custody._replace(started=record.offset)
-            self._dirty = True
+        self._dirty = self._announcement.make(record.offset) or self._dirty
         return None
-
-    @property
-    def _announcing(self) -> bool:
-        """Whether the start of the next event is being written down."""
-        record = self._lanes.peek()
-        started = self.progress.custody.started
-        return record is not None and started == record.offset and self._announced != started
 
     def _fly(self, chunk: int, events: list[tuple[Lane, Record]], generation: int) -> Chunk | None:
         if not events:
@@ -329,13 +325,16 @@ class Shard:
         else:
             age_ms = now_ms - record.timestamp
             verdict = judge(outcome, self.terms.retry, failures=failures, age_ms=age_ms, draw=draw())
-        self._carry_out(verdict, lane, record, outcome, now_ms)
+        decision = Decision(verdict, lane, record, isinstance(outcome, Crashed), now_ms)
+        if self._admission.admit(decision):
+            self._carry_out(decision)
         if origin is None:
             return Result(self.partition, record, failures + 1, outcome, verdict, flight.generation)
         first = replace(record, offset=origin.offset)
         return Result((origin.topic, origin.partition), first, failures + 1, outcome, verdict, flight.generation)
 
-    def _carry_out(self, verdict: Verdict, lane: Lane, record: Record, outcome: Outcome, now_ms: int) -> None:
+    def _carry_out(self, decision: Decision) -> None:
+        verdict, lane, record, crashed, now_ms = decision
         match verdict:
             case Finish(emits):
                 self._publish(emits)
@@ -345,17 +344,17 @@ class Shard:
                 self._end(lane, record)
             case Again(delay_ms) if self.terms.aside:
                 offset = record.offset
-                alone = isinstance(outcome, Crashed) or self._arrivals.is_alone(offset)
+                alone = crashed or self._arrivals.is_alone(offset)
                 event = Deferred(
                     record, self._arrivals.origin(offset), self._failures(offset) + 1, now_ms + delay_ms, alone=alone
                 )
                 self._defer(event, now_ms)
                 self._end(lane, record)
             case Again(delay_ms):
-                self._hold(lane, record, now_ms + delay_ms, crashed=isinstance(outcome, Crashed))
+                self._hold(lane, record, now_ms + delay_ms, crashed=crashed)
             case GiveBack():
                 self._lanes.give_back(lane, record)
-                self._stop_announcing()
+                self._dirty = self._announcement.withdraw() or self._dirty
             case _:
                 assert_never(verdict)
 
@@ -366,8 +365,8 @@ class Shard:
             self._lanes.alone.add(record.offset)
         self._lanes.hold(lane, record)
         self._charged.append((due_ms, lane))
+        self._announcement.withdraw()
         self._dirty = True
-        self._stop_announcing()
 
     def _promote(self, now_ms: int) -> None:
         """Let those be handled whose time has come; those who wait longer than their tier go on to another."""
@@ -396,15 +395,8 @@ class Shard:
         self._arrivals.forget(record.offset)
         self.progress.finish(record.offset)
         self._lanes.end(lane, record)
+        self._announcement.withdraw()
         self._dirty = True
-        self._stop_announcing()
-
-    def _stop_announcing(self) -> None:
-        """An event came back: no start is to be written down any more."""
-        if self.progress.custody.started is not None:
-            self.progress.custody = self.progress.custody._replace(started=None)
-            self._announced = None
-            self._dirty = True
 
     def _set_aside(self, record: Record, failure: Failure, attempts: int, now_ms: int) -> None:
         if (sender := self.terms.sender) is not None:
@@ -415,27 +407,25 @@ class Shard:
     def _publish(self, emits: Sequence[Emitted]) -> None:
         self._appends += [Append(e.topic, e.partition, e.timestamp, e.key, e.value, e.headers) for e in emits]
 
-    def _finishes_all(self, outcomes: Sequence[Outcome | None]) -> bool:
-        """Whether nobody needs to know of these events one by one: all succeeded, and nothing was known of any."""
-        if self.progress.ledger or self.terms.watched or not self._arrivals.direct:
+    def _finish_all(self, events: list[tuple[Lane, Record]], outcomes: Sequence[Outcome | None]) -> bool:
+        """The fast path: conclude events together. False, having done nothing, if they need a look one by one."""
+        if self.progress.ledger or self.terms.watched or self._admission or not self._arrivals.direct:
             return False
-        return all(outcome is None or type(outcome) is Done for outcome in outcomes)
-
-    def _finish_all(self, events: list[tuple[Lane, Record]]) -> None:
-        """The fast path: events that ended for good, marked in runs of consecutive offsets."""
-        start = end = -1
+        if not all(outcome is None or type(outcome) is Done for outcome in outcomes):
+            return False
+        runs = _runs(record.offset for _, record in events)
+        if not self._room.take(self.progress, len(runs)):
+            return False
+        for outcome in outcomes:
+            if isinstance(outcome, Done):
+                self._publish(outcome.emits)
         for lane, record in events:
             self._lanes.end(lane, record)
-            if record.offset == end:
-                end += 1
-                continue
-            if start >= 0:
-                self.progress.finish_run(start, end)
-            start, end = record.offset, record.offset + 1
-        if start >= 0:
+        for start, end in runs:
             self.progress.finish_run(start, end)
-            self._dirty = True
-            self._stop_announcing()
+        self._announcement.withdraw()
+        self._dirty = True
+        return True
 
     def _admit(self, records: Sequence[Record], now_ms: int) -> None:
         self._lanes.offer(records)
@@ -453,3 +443,16 @@ class Shard:
     def __repr__(self) -> str:
         topic, partition = self.partition
         return f"<Shard {topic}/{partition}: {self._lanes!r}, {self.progress!r}>"
+
+
+def _runs(offsets: Iterable[int]) -> list[tuple[int, int]]:
+    """Offsets as runs of neighbours: the first of each, and the one after its last."""
+    runs: list[tuple[int, int]] = []
+    start = end = -1
+    for offset in sorted(offsets):
+        if offset != end:
+            if end >= 0:
+                runs.append((start, end))
+            start = offset
+        end = offset + 1
+    return [*runs, (start, end)]

@@ -13,10 +13,13 @@ from headrace.sandbox.manifest import FunctionSpec
 log = structlog.get_logger("headrace")
 
 
-async def progress_at(assigned: Assigned, spec: FunctionSpec, reader: Reader, *, start: str | None) -> Progress:
+async def progress_at(
+    assigned: Assigned, spec: FunctionSpec, reader: Reader, *, start: str | None, exact: bool
+) -> Progress:
     """The progress to go on from, or that of `start` if there is none.
 
-    What cannot be read is replayed; what was deleted is told and passed over.
+    What cannot be read is replayed, but where nothing may be repeated (`exact`) that raises `BadProgress`. What was
+    deleted is told and passed over.
     """
     if assigned.watermark is None:
         return Progress(await _start_of(assigned, start or "earliest", reader))
@@ -25,6 +28,8 @@ async def progress_at(assigned: Assigned, spec: FunctionSpec, reader: Reader, *,
     try:
         progress = Progress.restore(assigned.watermark, assigned.progress)
     except BadProgress as error:
+        if exact:
+            raise
         log.warning("progress cannot be read; replaying from the watermark", error=str(error), **about)
         progress = Progress(assigned.watermark)
     if progress.watermark < assigned.bounds.start:

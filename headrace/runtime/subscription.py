@@ -17,6 +17,7 @@ from headrace.runtime.alarm import Alarm
 from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.hooks import Hooks
 from headrace.runtime.ports import Assigned, Clock, Member, Partition, Store
+from headrace.runtime.progress import BadProgress
 from headrace.runtime.retryfeed import RetryFeed
 from headrace.runtime.settle import Settler, Told
 from headrace.runtime.shard import Shard
@@ -46,6 +47,7 @@ class Subscription:
         self.terms = terms
         self.status = Status(spec.name, hooks)
         self.activity = 0
+        self.stopped: dict[Partition, str] = {}  # with the reason
         self._store = store
         self._clock = clock
         self._shards: dict[Partition, Shard] = {}
@@ -66,7 +68,7 @@ class Subscription:
         """Join the group and begin. The dispatch must have its pool."""
         await self.dispatch.pool.open()
         topics = [*self.spec.topics, *await self._feed.find()]
-        self._member = await self._store.join(self.terms.group, topics, self)
+        self._member = await self._store.join(self.terms.group, topics, self, transactional=self.terms.exact)
         for partition, shard in self._shards.items():
             self._member.seek(partition, shard.progress.position)
         self._intake = asyncio.create_task(self._fetch(self._member), name=f"intake of {self.spec.name}")
@@ -111,7 +113,11 @@ class Subscription:
         told = Told(self._feed.prepare, self._moved, self._trouble, self._fenced)
         for assigned in partitions:
             start = "earliest" if self._feed.is_retry(assigned.partition[0]) else self.spec.start
-            progress = await progress_at(assigned, self.spec, self._store, start=start)
+            try:
+                progress = await progress_at(assigned, self.spec, self._store, start=start, exact=self.terms.exact)
+            except BadProgress as error:
+                self._stop(assigned.partition, error)
+                continue
             shard = Shard(assigned, progress, self.terms)
             self._shards[assigned.partition] = shard
             self._settlers[assigned.partition] = settler = Settler(shard, self._store, told)
@@ -119,6 +125,16 @@ class Subscription:
             if self._member is not None:
                 self._member.pause([assigned.partition], paused=False)  # it may have been ours before, and full
                 self._member.seek(assigned.partition, shard.progress.position)
+
+    def _stop(self, partition: Partition, error: BadProgress) -> None:
+        """Do not begin with a partition: what to repeat of it cannot be told."""
+        topic, number = partition
+        reason = (
+            f"partition {number} of {topic!r} is stopped: {error}. To go on, move the group {self.terms.group!r} there "
+            "to an offset from which repeating is right"
+        )
+        self.stopped[partition] = reason
+        log.error("a partition is stopped", function=self.spec.name, topic=topic, partition=number, reason=str(error))
 
     async def revoked(self, partitions: Sequence[Partition]) -> None:
         """Let go of partitions: when this returns, what ran has ended or been killed, and what is done is settled."""
@@ -133,6 +149,7 @@ class Subscription:
         for partition in partitions:
             self._shards.pop(partition, None)
             self._throttled.pop(partition, None)
+            self.stopped.pop(partition, None)
             if (settler := self._settlers.pop(partition, None)) is not None:
                 await settler.close()
         self._moved()
@@ -248,7 +265,9 @@ class Subscription:
         waiting = sum(shard.waiting for shard in shards)
         if full := next((reason for reason in self._throttled.values() if reason), None):
             return State.WAITING_FULL, full
-        return (State.RETRYING, f"{waiting} wait for another attempt") if waiting else (State.IDLE, "")
+        if waiting:
+            return State.RETRYING, f"{waiting} wait for another attempt"
+        return (State.STOPPED, next(iter(self.stopped.values()))) if self.stopped else (State.IDLE, "")
 
     def __repr__(self) -> str:
         events = sum(shard.events for shard in self._shards.values())

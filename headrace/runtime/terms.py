@@ -16,7 +16,8 @@ class Terms:
     """What a shard must know of its function and its broker.
 
     `sender` is None where exhausted events are discarded. `progress_limit` is the broker's, in bytes. `aside`: what is
-    tried again waits in one of the topics of `retries`, not in its partition.
+    tried again waits in one of the topics of `retries`, not in its partition. `exact`: nothing may be repeated, so
+    progress that cannot be read stops its partition.
     """
 
     group: str
@@ -27,6 +28,7 @@ class Terms:
     progress_limit: int | None = None
     retries: RetryTopics | None = None
     aside: bool = False
+    exact: bool = False
 
     @classmethod
     def of(
@@ -46,4 +48,5 @@ class Terms:
         """
         limit = features.progress_limit
         aside = spec.order == "none" and limit is not None
-        return cls(group, spec.order, spec.retry, sender, watched, limit, retries, aside)
+        exact = spec.guarantee == "effectively-once"
+        return cls(group, spec.order, spec.retry, sender, watched, limit, retries, aside, exact)

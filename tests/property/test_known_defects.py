@@ -170,7 +170,7 @@ class HangingStore:
             raise BrokerUnavailable("not now")
         self.written.append(settlement)
 
-    async def join(self, _group: str, _topics: Sequence[str], rebalance: Any) -> HangingStore:
+    async def join(self, _group: str, _topics: Sequence[str], rebalance: Any, **_: Any) -> HangingStore:
         await rebalance.assigned([Assigned(PARTITION, 1, 0, b"", Bounds(0, 0))])
         return self
 

@@ -123,15 +123,3 @@ def test_progress_written_before_there_was_custody_is_read() -> None:
     progress = Progress.restore(10, MAGIC + msgspec.msgpack.encode([[], [[0, 1, 5]]]))
     assert progress.ledger == {10: Charge(1, 5)}
     assert progress.custody == Custody()
-
-
-def test_what_does_not_fit_is_written_without_the_map_but_with_every_failure() -> None:
-    progress = Progress(0)
-    progress.deliver([record(offset) for offset in range(1000)], 1000)
-    for offset in range(1, 1000, 2):
-        progress.finish(offset)
-    progress.charge(0, 7)
-    assert len(progress.encode()) > 400
-    cut = Progress.restore(0, progress.encode(100))
-    assert cut.done_beyond == 0
-    assert cut.failures(0) == 1
