@@ -19,7 +19,7 @@ from headrace.sandbox.manifest import FunctionSpec, Manifest
 from headrace.sandbox.pool import Pool
 from headrace.sandbox.process import WorkerSpec, Zygote
 from headrace.sandbox.target import find_target
-from headrace.sandbox.wire import Target
+from headrace.sandbox.wire import Outlet, Target
 from headrace.triggers.url import open_broker
 
 
@@ -56,7 +56,7 @@ async def open_store(settings: Settings, folder: Path) -> AsyncIterator[Store]:
         await store.close()
 
 
-def worker_spec(shop: Workshop, function: FunctionSpec, cluster: str, partitions: dict[str, int]) -> WorkerSpec:
+def worker_spec(shop: Workshop, function: FunctionSpec, cluster: str, outlets: dict[str, Outlet]) -> WorkerSpec:
     """How a worker of `function` is started. Raises `SettingsError` for a secret that is not there."""
     return WorkerSpec(
         target=shop.target,
@@ -64,7 +64,7 @@ def worker_spec(shop: Workshop, function: FunctionSpec, cluster: str, partitions
         app=shop.app,
         cluster=cluster,
         environment=_environment(function),
-        partitions=partitions,
+        outlets=outlets,
     )
 
 
@@ -76,11 +76,11 @@ def engine_of(shop: Workshop, store: Store, plugins: Sequence[object], *, watche
     for function in shop.manifest.functions:
         _environment(function)  # a missing secret is told before anything starts
 
-    def pool(function: FunctionSpec, partitions: dict[str, int], dispatch: Dispatch) -> Pool:
+    def pool(function: FunctionSpec, outlets: dict[str, Outlet], dispatch: Dispatch) -> Pool:
         least, most = function.workers
         return Pool(
             shop.zygote,
-            worker_spec(shop, function, store.cluster, partitions),
+            worker_spec(shop, function, store.cluster, outlets),
             dispatch,
             least=least,
             most=most,

@@ -61,11 +61,11 @@ def _task(payload: Any, event: dict[str, Any]) -> Task:
 
 async def _invoke(settings: Settings, name: str, task: Task) -> dict[str, Any]:
     from headrace.compose import worker_spec, workshop  # noqa: PLC0415
-    from headrace.sandbox.wire import Chunk  # noqa: PLC0415
+    from headrace.sandbox.wire import Chunk, Outlet  # noqa: PLC0415
 
     async with workshop(settings, Path.cwd()) as shop:
         spec = _find(shop.manifest.functions, name)
-        one_each = dict.fromkeys(spec.emits, 1)
+        one_each = dict.fromkeys(spec.emits, Outlet(1))
         watch = _Watch(spec)
         worker = await shop.zygote.spawn(worker_spec(shop, spec, "invoke", one_each), watch)
         started = time.perf_counter()

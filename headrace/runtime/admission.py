@@ -34,12 +34,18 @@ class Admission:
         self._room = room
         self._outside: list[Decision] = []
 
-    def admit(self, decision: Decision) -> bool:
-        """Whether it may be carried out now; else it stays outside."""
+    def admit(self, decision: Decision) -> Decision | None:
+        """What is to be carried out now; None if it stays outside.
+
+        A crash stays in no case if an event before it in its lane has to run again, because that could not run then,
+        and perhaps nothing else makes room: it goes back instead, uncharged.
+        """
         if self._has_room(decision):
-            return True
+            return decision
+        if decision.lane.returned:
+            return decision._replace(verdict=GiveBack())
         self._outside.append(decision)
-        return False
+        return None
 
     def again(self) -> Iterator[Decision]:
         """Those that may be carried out by now, each to be carried out before the next is asked for."""
@@ -48,14 +54,14 @@ class Admission:
             before = len(self._outside)
             outside, self._outside = self._outside, []
             for decision in outside:
-                if self.admit(decision):
-                    yield decision
+                if (admitted := self.admit(decision)) is not None:
+                    yield admitted
 
     def _has_room(self, decision: Decision) -> bool:
-        if not self._room.is_limited or isinstance(decision.verdict, GiveBack):
-            return True
         if any(before.lane is decision.lane for before in self._outside):
             return False
+        if not self._room.is_limited or isinstance(decision.verdict, GiveBack):
+            return True
         offset = decision.record.offset
         if offset == self._progress.watermark or offset in self._progress.ledger:
             return True

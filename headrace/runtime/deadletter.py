@@ -13,22 +13,32 @@ from headrace.sandbox.outcome import Failure
 from headrace.sandbox.wire import Origin
 
 _LINEAGE = {"headrace-cause", "headrace-root", "headrace-hops"}
+_IDENTITY = _LINEAGE | {"ce_id", "ce_source", "ce_type", "ce_time", "ce_specversion", "ce_subject"}
+_OVERHEAD = 128  # of a record, and of a batch that holds it alone
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sets the event aside, and where to: `partitions` are those of the dead-letter topic."""
+    """Who sets the event aside, and where to: the dead-letter topic, its partitions, and the most its records may have.
+
+    `max_bytes` is None where there is no limit.
+    """
 
     function: str
     topic: str
     partitions: int
     code: str
+    max_bytes: int | None = None
 
 
 def dead_letter(
     record: Record, origin: Origin, failure: Failure, *, attempts: int, sender: Sender, now_ms: int
 ) -> Append:
-    """The dead-letter record of an event. It keeps its partition's number, so that order per key is kept."""
+    """The dead-letter record of an event. It keeps its partition's number, so that order per key is kept.
+
+    What is too large for the topic with our headers is a stub without value and foreign headers: it says where the
+    original is, and how large, in `headrace-value-dropped`.
+    """
     ours: list[Header] = [
         ("headrace-origin-topic", origin.topic.encode()),
         ("headrace-origin-partition", str(origin.partition).encode()),
@@ -46,9 +56,19 @@ def dead_letter(
     kept, dropped = _foreign(unpack(record.headers))
     if dropped:
         ours.append(("headrace-headers-dropped", str(dropped).encode()))
-    return Append(
-        sender.topic, origin.partition % sender.partitions, now_ms, record.key, record.value, pack(kept + ours)
-    )
+    partition = origin.partition % sender.partitions
+    letter = Append(sender.topic, partition, now_ms, record.key, record.value, pack(kept + ours))
+    if fits(letter, sender.max_bytes):
+        return letter
+    own = [header for header in kept if header[0] in _IDENTITY]
+    size: Header = ("headrace-value-dropped", str(len(record.value or b"")).encode())
+    return Append(sender.topic, partition, now_ms, record.key, None, pack([*own, *ours, size]))
+
+
+def fits(append: Append, max_bytes: int | None) -> bool:
+    """Whether a record is within the limit of its topic."""
+    size = _OVERHEAD + len(append.key or b"") + len(append.value or b"") + len(append.headers)
+    return max_bytes is None or size <= max_bytes
 
 
 def _foreign(headers: Iterable[Header]) -> tuple[list[Header], int]:

@@ -21,6 +21,7 @@ from headrace.runtime.subscription import Subscription
 from headrace.runtime.terms import Terms
 from headrace.sandbox.manifest import FunctionSpec, Manifest
 from headrace.sandbox.pool import Pool
+from headrace.sandbox.wire import Outlet
 
 BACKLOG_NOTICE = 1000
 
@@ -32,12 +33,12 @@ class Plan:
     """What is to be served: the app, its functions, and how a pool of workers is made for one of them.
     `watched`: observers are told of every event, not only of those that did not simply succeed.
 
-    `pool` gets the function, the partition counts of the topics it may emit to, and the dispatch to tell.
+    `pool` gets the function, the topics it may emit to, and the dispatch to tell.
     """
 
     app: str
     manifest: Manifest
-    pool: Callable[[FunctionSpec, dict[str, int], Dispatch], Pool]
+    pool: Callable[[FunctionSpec, dict[str, Outlet], Dispatch], Pool]
     watched: bool = False
 
 
@@ -64,8 +65,8 @@ class Engine:
         for spec in self._plan.manifest.functions:
             terms = self._terms_of(spec, topics)
             subscription = Subscription(spec, terms, self._store, self._clock, self._hooks, dice=self._dice)
-            partitions = {topic: len(topics[topic].bounds) for topic in spec.emits}
-            subscription.dispatch.pool = self._plan.pool(spec, partitions, subscription.dispatch)
+            outlets = {topic: Outlet(len(topics[topic].bounds), topics[topic].max_bytes) for topic in spec.emits}
+            subscription.dispatch.pool = self._plan.pool(spec, outlets, subscription.dispatch)
             self.subscriptions.append(subscription)
         await self._tell_of_backlogs(topics)
         # All of them come to an end before a refusal is passed on: closing must not meet one that is half open.
@@ -116,8 +117,10 @@ class Engine:
         return Terms.of(
             spec,
             group_of(app, spec.name),
-            sender=Sender(spec.name, topic, len(topics[topic].bounds), code) if topic else None,
-            retries=RetryTopics(app, spec.name, _most_partitions(spec, topics), code),
+            sender=Sender(spec.name, topic, len(topics[topic].bounds), code, topics[topic].max_bytes)
+            if topic
+            else None,
+            retries=RetryTopics(app, spec.name, _most_partitions(spec, topics), code, _most_bytes(spec, topics)),
             features=self._store.features,
             watched=self._plan.watched,
         )
@@ -128,7 +131,7 @@ class Engine:
         await self._store.ensure(specs)
         topics = await self._store.topics()
         letters = [
-            TopicSpec(topic, partitions=_most_partitions(spec, topics))
+            TopicSpec(topic, partitions=_most_partitions(spec, topics), max_bytes=_most_bytes(spec, topics))
             for spec in plan.manifest.functions
             if (topic := dead_letter_topic(plan.app, spec)) is not None
         ]
@@ -151,6 +154,13 @@ class Engine:
 def _most_partitions(spec: FunctionSpec, topics: Mapping[str, TopicInfo]) -> int:
     """As many partitions as the largest of the topics it subscribes to."""
     return max(len(topics[source].bounds) for source in spec.topics)
+
+
+def _most_bytes(spec: FunctionSpec, topics: Mapping[str, TopicInfo]) -> int | None:
+    """As much for a record as the most generous of the topics it subscribes to; None if one has no limit."""
+    limits = [topics[source].max_bytes for source in spec.topics]
+    known = [limit for limit in limits if limit is not None]
+    return max(known) if len(known) == len(limits) else None
 
 
 def dead_letter_topic(app: str, spec: FunctionSpec) -> str | None:

@@ -110,23 +110,31 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic to be there. `retention_ms` None keeps records for ever; `partitions` None takes the broker's default."""
+    """A topic to be there. `retention_ms` None keeps records for ever; `partitions` None takes the broker's default.
+
+    `max_bytes` is the most that a record of it may have; None takes the broker's default.
+    """
 
     name: str
     partitions: int | None = None
     retention_ms: int | None = None
     retention_bytes: int | None = None
     cleanup: str = "delete"
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TopicInfo:
-    """A topic as it is: its settings, the bounds of each partition, and its size in bytes."""
+    """A topic as it is: its settings, the bounds of each partition, and its size in bytes.
+
+    `max_bytes` is the most that a record of it may have, key and headers included; None if the broker sets no limit.
+    """
 
     name: str
     bounds: Sequence[Bounds]
     bytes: int
     spec: TopicSpec = field(default_factory=lambda: TopicSpec(""))
+    max_bytes: int | None = None
 
 
 class Lag(NamedTuple):

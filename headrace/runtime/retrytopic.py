@@ -50,12 +50,16 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class RetryTopics:
-    """The retry topics of a function, each with as many partitions; `code` is the fingerprint of its code."""
+    """The retry topics of a function, each with as many partitions; `code` is the fingerprint of its code.
+
+    `max_bytes` is the most that their records may have, as for the topics they are retries of; None for no limit.
+    """
 
     app: str
     function: str
     partitions: int
     code: str
+    max_bytes: int | None = None
 
     @property
     def tiers(self) -> dict[str, Tier]:
@@ -64,7 +68,7 @@ class RetryTopics:
 
     def spec(self, topic: str) -> TopicSpec:
         """The topic as it is to be made. Kept for ever: what waits for its retry must not go before it had it."""
-        return TopicSpec(topic, partitions=self.partitions)
+        return TopicSpec(topic, partitions=self.partitions, max_bytes=self.max_bytes)
 
     def defer(self, event: Deferred, now_ms: int) -> Append:
         """The record that puts an event on the tier that fits. It keeps its partition's number."""

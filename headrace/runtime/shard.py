@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from headrace.runtime.admission import Admission, Decision
 from headrace.runtime.announcement import Announcement
 from headrace.runtime.arrivals import arrivals_at
-from headrace.runtime.deadletter import dead_letter
+from headrace.runtime.deadletter import dead_letter, fits
 from headrace.runtime.flights import Flight, Flights
 from headrace.runtime.lanes import Lane, Lanes
 from headrace.runtime.ports import Append, Assigned, Fetched, Record, Settlement
@@ -326,8 +326,8 @@ class Shard:
             age_ms = now_ms - record.timestamp
             verdict = judge(outcome, self.terms.retry, failures=failures, age_ms=age_ms, draw=draw())
         decision = Decision(verdict, lane, record, isinstance(outcome, Crashed), now_ms)
-        if self._admission.admit(decision):
-            self._carry_out(decision)
+        if (admitted := self._admission.admit(decision)) is not None:
+            self._carry_out(admitted)
         if origin is None:
             return Result(self.partition, record, failures + 1, outcome, verdict, flight.generation)
         first = replace(record, offset=origin.offset)
@@ -348,11 +348,15 @@ class Shard:
                 event = Deferred(
                     record, self._arrivals.origin(offset), self._failures(offset) + 1, now_ms + delay_ms, alone=alone
                 )
-                self._defer(event, now_ms)
-                self._end(lane, record)
+                if self._defer(event, now_ms):
+                    self._end(lane, record)
+                else:
+                    self._hold(lane, record, now_ms + delay_ms, crashed=crashed)
             case Again(delay_ms):
                 self._hold(lane, record, now_ms + delay_ms, crashed=crashed)
             case GiveBack():
+                if crashed:
+                    self._lanes.alone.add(record.offset)
                 self._lanes.give_back(lane, record)
                 self._dirty = self._announcement.withdraw() or self._dirty
             case _:
@@ -381,11 +385,15 @@ class Shard:
                     self._lanes.alone.add(offset)
                 self._admit([event.record], now_ms)
 
-    def _defer(self, event: Deferred, now_ms: int) -> None:
-        """Have it wait in a retry topic."""
+    def _defer(self, event: Deferred, now_ms: int) -> bool:
+        """Have it wait in a retry topic; False if it is too large for one."""
         assert self.terms.retries is not None
-        self._appends.append(self.terms.retries.defer(event, now_ms))
+        append = self.terms.retries.defer(event, now_ms)
+        if not fits(append, self.terms.retries.max_bytes):
+            return False
+        self._appends.append(append)
         self._dirty = True
+        return True
 
     def _failures(self, offset: int) -> int:
         """Charged failures of the event, those it brought along included."""

@@ -29,6 +29,7 @@ from headrace.sandbox.wire import (
     Broken,
     Chunk,
     FrameBuffer,
+    Outlet,
     Ready,
     Report,
     Start,
@@ -49,7 +50,7 @@ LAST_WORDS = 1.0  # seconds in which what it left in its pipes must have come
 class WorkerSpec:
     """How a worker is started. Without a `function` it reads the target's manifest.
 
-    `environment` is what the function's grants pass on, its secrets among it; `partitions` are those of the topics it
+    `environment` is what the function's grants pass on, its secrets among it; `outlets` are the topics it
     may emit to.
     """
 
@@ -58,7 +59,7 @@ class WorkerSpec:
     app: str
     cluster: str
     environment: Mapping[str, str]
-    partitions: Mapping[str, int]
+    outlets: Mapping[str, Outlet]
 
     @property
     def name(self) -> str:
@@ -114,7 +115,7 @@ class Worker:
         self._seat = seat
         self._listener = listener
         self._loop = loop
-        self._flights = Flights.of(spec.function, spec.partitions)
+        self._flights = Flights.of(spec.function, spec.outlets)
         self._stdout, self._stderr = Lines("stdout", loop.time), Lines("stderr", loop.time)
         self._ipc: asyncio.Transport
         self._closed: list[asyncio.Future[None]] = []
@@ -139,7 +140,7 @@ class Worker:
         spec = self.spec
         function = spec.function.name if spec.function else None
         start = Start(
-            VERSION, spec.target, function, spec.app, spec.cluster, dict(spec.environment), dict(spec.partitions)
+            VERSION, spec.target, function, spec.app, spec.cluster, dict(spec.environment), dict(spec.outlets)
         )
         self._ipc.write(frame(start))
         return self._loop.create_task(self._live(), name=f"life of worker {self.id}")

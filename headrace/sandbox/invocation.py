@@ -28,7 +28,7 @@ from headrace.sandbox.failure import failure_of, refusal
 from headrace.sandbox.headers import Header, pack, unpack
 from headrace.sandbox.outcome import Done, Emitted, Failed, Outcome, Postponed, Rejected, Skipped, TimedOut
 from headrace.sandbox.usercode import UserCode
-from headrace.sandbox.wire import Chunk, Start, Task
+from headrace.sandbox.wire import Chunk, Outlet, Start, Task
 
 MAX_EMITS = 4 << 20  # bytes of all emits of one invocation: an outcome must fit a report
 
@@ -58,7 +58,7 @@ class Invocation:
         self._timeout = declaration.timeout
         self._app = start.app
         self._cluster = start.cluster
-        self._partitions: Mapping[str, int] = start.partitions
+        self._outlets: Mapping[str, Outlet] = start.outlets
 
     async def run(  # noqa: PLR0911
         self, chunk: Chunk, task: Task, started_ns: int, is_late: Callable[[], bool] | None = None
@@ -155,7 +155,7 @@ class Invocation:
         size = 0
         for emit in emits:
             emitted.append(one := self._place(emit, now_ms))
-            size += _EMIT_OVERHEAD + len(one.key or b"") + len(one.value or b"") + len(one.headers)
+            size += _size_of(one)
         if size > MAX_EMITS:
             raise EmitRefused(
                 f"{len(emitted):,} emits of {size:,} bytes in all, over the limit of {MAX_EMITS:,} for one event: "
@@ -164,12 +164,18 @@ class Invocation:
         return emitted
 
     def _place(self, emit: Emit, now_ms: int) -> Emitted:
-        if not (partitions := self._partitions.get(emit.topic, 0)):
+        if (outlet := self._outlets.get(emit.topic)) is None:
             raise EmitRefused(f"topic {emit.topic!r} was not there when this worker started; restart the runtime")
         # A null key goes by the event's id, so that a redelivery, which derives the same id, writes to the same place.
         topic, key, value, headers, id_, type_ = emit
-        partition = partition_of(id_.encode() if key is None else key, partitions)
-        return Emitted(topic, partition, now_ms, key, value, pack(headers), id_, type_)
+        partition = partition_of(id_.encode() if key is None else key, outlet.partitions)
+        emitted = Emitted(topic, partition, now_ms, key, value, pack(headers), id_, type_)
+        if outlet.max_bytes is not None and (size := _size_of(emitted)) > outlet.max_bytes:
+            raise EmitRefused(
+                f"an event for topic {topic!r} has {size:,} bytes with its key and headers; the topic takes "
+                f"{outlet.max_bytes:,}: keep large content elsewhere and emit a reference to it, or raise its limit"
+            )
+        return emitted
 
     def _failed(self, error: BaseException) -> Failed:
         return Failed(failure_of(error, self._user_code), rule_of(self._rules, error))
@@ -183,6 +189,10 @@ class Invocation:
 
     def __repr__(self) -> str:
         return f"<Invocation of {self._handler.declaration.name}, timeout {self._timeout:g} s>"
+
+
+def _size_of(emitted: Emitted) -> int:
+    return _EMIT_OVERHEAD + len(emitted.key or b"") + len(emitted.value or b"") + len(emitted.headers)
 
 
 def _unwelcome(payload: Skip | Unfit) -> Outcome:

@@ -71,7 +71,7 @@ class Zygote:
 
     async def read_manifest(self, target: Target, app: str) -> Manifest:
         """What the target declares, read in a worker without secrets. Raises as `spawn` does."""
-        spec = WorkerSpec(target, None, app, cluster="", environment={}, partitions={})
+        spec = WorkerSpec(target, None, app, cluster="", environment={}, outlets={})
         worker = await self.spawn(spec, _Nobody(), ready_timeout=MANIFEST_TIMEOUT)
         await worker.stop(1.0)
         if worker.manifest is None:

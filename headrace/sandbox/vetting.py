@@ -27,7 +27,7 @@ from headrace.sandbox.outcome import (
     Skipped,
     TimedOut,
 )
-from headrace.sandbox.wire import Chunk, Report
+from headrace.sandbox.wire import Chunk, Outlet, Report
 
 _LONGEST = 64 << 10  # characters of a failure, well above what a worker cuts it to
 _DAY_NS = 86_400 * 10**9
@@ -37,24 +37,24 @@ _LAST_MS = 1 << 62
 class Flights:
     """The chunks that are in one worker.
 
-    `partitions` are those of the topics it may emit to, `rules` how many retry rules there are. `in_order` says that a
+    `outlets` are the topics it may emit to, `rules` how many retry rules there are. `in_order` says that a
     chunk's outcomes come in its order: the worker runs one event at a time.
     """
 
-    def __init__(self, partitions: Mapping[str, int], *, rules: int = 1, in_order: bool = True) -> None:
+    def __init__(self, outlets: Mapping[str, Outlet], *, rules: int = 1, in_order: bool = True) -> None:
         self.events = 0
         self.chunks = 0
-        self._partitions = partitions
+        self._outlets = outlets
         self._rules = rules
         self._in_order = in_order
         self._flying: dict[int, _Flight] = {}
 
     @classmethod
-    def of(cls, spec: FunctionSpec | None, partitions: Mapping[str, int]) -> Flights:
+    def of(cls, spec: FunctionSpec | None, outlets: Mapping[str, Outlet]) -> Flights:
         """What a worker of that function, or of none, may report."""
         if spec is None:
-            return cls(partitions)
-        return cls(partitions, rules=len(spec.retry), in_order=spec.concurrency == 1)
+            return cls(outlets)
+        return cls(outlets, rules=len(spec.retry), in_order=spec.concurrency == 1)
 
     def add(self, chunk: Chunk) -> None:
         """A chunk was sent."""
@@ -99,7 +99,8 @@ class Flights:
         self._check_numbers(outcome)
 
     def _check_emit(self, emit: Emitted) -> None:
-        if not 0 <= emit.partition < self._partitions.get(emit.topic, 0):
+        outlet = self._outlets.get(emit.topic)
+        if outlet is None or not 0 <= emit.partition < outlet.partitions:
             raise SandboxError(f"an emit to {emit.topic[:249]!r} partition {emit.partition}, which it may not write to")
         if len(emit.value or b"") > MAX_EVENT_BYTES or not 0 <= emit.timestamp <= _LAST_MS:
             raise SandboxError("an emit over the size limit, or of no possible time")

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -48,11 +49,18 @@ class Target(msgspec.Struct, frozen=True, array_like=True):
     root: str
 
 
+class Outlet(NamedTuple):
+    """A topic a function may emit to: its partitions, and how many bytes a record of it may have, None for any."""
+
+    partitions: int
+    max_bytes: int | None = None
+
+
 class Start(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=0):
     """The first frame: become a worker of `function`, or, with None, read the target's manifest.
 
-    `environment` holds what the function's grants pass on, its secrets among it. `partitions` are those of the topics
-    it may emit to.
+    `environment` holds what the function's grants pass on, its secrets among it. `outlets` are the topics it may
+    emit to.
     """
 
     version: int
@@ -61,7 +69,7 @@ class Start(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=0)
     app: str
     cluster: str
     environment: dict[str, str]
-    partitions: dict[str, int]
+    outlets: dict[str, Outlet]
 
 
 class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -17,7 +17,7 @@ from headrace.sandbox.manifest import FunctionSpec, Manifest
 from headrace.sandbox.outcome import Outcome
 from headrace.sandbox.process import Death, Line, Worker, WorkerSpec, Zygote
 from headrace.sandbox.target import find_target
-from headrace.sandbox.wire import Chunk, Report, Task
+from headrace.sandbox.wire import Chunk, Outlet, Report, Task
 
 PATIENCE = 30.0
 MISSING: Any = object()  # in the place of an outcome while those of later events have come
@@ -114,8 +114,8 @@ class Lab:
     ) -> WorkerSpec:
         functions = (await self.manifest()).functions
         function: FunctionSpec = next(f for f in functions if name in {None, f.name})
-        topics = dict.fromkeys(function.emits, partitions)
-        return WorkerSpec(find_target(None, self.folder), function, "shop", "cluster-1", environment or {}, topics)
+        outlets = dict.fromkeys(function.emits, Outlet(partitions))
+        return WorkerSpec(find_target(None, self.folder), function, "shop", "cluster-1", environment or {}, outlets)
 
     async def start(self, source: str, name: str | None = None, **options: Any) -> tuple[Worker, Ear]:
         """A worker of the (first) function in `source`."""

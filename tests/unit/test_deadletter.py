@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from headrace.functions.codec import MAX_HEADERS
-from headrace.runtime.deadletter import Sender, dead_letter
-from headrace.runtime.ports import Record
+from headrace.runtime.deadletter import Sender, dead_letter, fits
+from headrace.runtime.ports import Append, Record
 from headrace.sandbox.headers import pack, unpack
 from headrace.sandbox.outcome import Failure
 from headrace.sandbox.wire import Origin
@@ -60,3 +60,26 @@ def test_headers_over_the_limit_are_cut_and_counted() -> None:
     headers = headers_of([("h", b"x")] * (MAX_HEADERS + 5))
     assert headers.count(("h", b"x")) == MAX_HEADERS
     assert ("headrace-headers-dropped", b"5") in headers
+
+
+def letter_within(max_bytes: int, value: bytes) -> Append:
+    record = Record(42, 0, b"k", value, pack([("big", b"x" * 500), ("ce_id", b"e1"), ("headrace-root", b"r")]))
+    sender = Sender("confirm", "shop.confirm.dlt", 4, "c0de", max_bytes)
+    return dead_letter(record, Origin("orders", 6, 42), FAILURE, attempts=3, sender=sender, now_ms=1700000001000)
+
+
+def test_what_is_too_large_for_the_topic_is_a_stub_that_points_to_its_origin() -> None:
+    letter = letter_within(10_000, b"v" * 10_000)
+    headers = dict(unpack(letter.headers))
+    assert (letter.key, letter.value) == (b"k", None)
+    assert "big" not in headers
+    assert (headers["ce_id"], headers["headrace-root"]) == (b"e1", b"r")
+    assert (headers["headrace-origin-topic"], headers["headrace-origin-offset"]) == (b"orders", b"42")
+    assert headers["headrace-value-dropped"] == b"10000"
+    assert fits(letter, 10_000)
+
+
+def test_what_just_fits_is_whole() -> None:
+    letter = letter_within(10_000, b"v" * 8_000)
+    assert letter.value == b"v" * 8_000
+    assert "big" in dict(unpack(letter.headers))
