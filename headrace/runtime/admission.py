@@ -37,13 +37,14 @@ class Admission:
     def admit(self, decision: Decision) -> Decision | None:
         """What is to be carried out now; None if it stays outside.
 
-        A crash stays in no case if an event before it in its lane has to run again, because that could not run then,
-        and perhaps nothing else makes room: it goes back instead, uncharged.
+        A crash cannot stay if an event before it in its lane has to run again: that could not run then, and perhaps
+        nothing else makes room. There is a reserve for it; beyond that it goes back uncharged, to run alone.
         """
         if self._has_room(decision):
             return decision
         if decision.lane.returned:
-            return decision._replace(verdict=GiveBack())
+            urgent = self._room.take(self._progress, urgent=True)
+            return decision if urgent else decision._replace(verdict=GiveBack())
         self._outside.append(decision)
         return None
 

@@ -13,7 +13,8 @@ FULL = 0.75
 """The part of the limit from which on nothing more is fetched."""
 
 _MOST_BYTES = 32  # that one more event takes: a range, or an entry of the ledger, with offsets as large as may be
-_RESERVE_BYTES = 64  # for the charge of the event at the watermark, and for custody
+_LAST_BYTES = 64  # for the charge of the event at the watermark, and for custody
+_RESERVE_BYTES = 2 * _MOST_BYTES  # for charges that cannot wait
 
 
 class Room:
@@ -30,11 +31,14 @@ class Room:
         self._size, self._since = len(data), 0
         return data
 
-    def take(self, progress: Progress, changes: int = 1) -> bool:
-        """Take the room of so many more ranges or entries; False, having taken none, if that might be too much."""
+    def take(self, progress: Progress, changes: int = 1, *, urgent: bool = False) -> bool:
+        """Take the room of so many more ranges or entries; False, having taken none, if that might be too much.
+
+        `urgent`: out of the reserve, too.
+        """
         if self._limit is None:
             return True
-        most = self._limit - _RESERVE_BYTES - changes * _MOST_BYTES
+        most = self._limit - _LAST_BYTES - (0 if urgent else _RESERVE_BYTES) - changes * _MOST_BYTES
         if self._size + self._since > most:
             self.encoded(progress)
             if self._size > most:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headrace.functions.errors import SettingsError
 from headrace.functions.identity import fresh_id
@@ -11,22 +14,29 @@ from headrace.runtime.ports import Store
 from headrace.triggers.brokers.memory import Disk, MemoryLog
 from headrace.triggers.brokers.sqlite import SqliteLog
 
+if TYPE_CHECKING:
+    from headrace.triggers.brokers.kafka import KafkaSettings
+
 DEFAULT = "sqlite:.headrace/log.db"
 
-_KNOWN = "sqlite:PATH (the embedded log), memory: (a log that ends with this process)"
+_KNOWN = (
+    "sqlite:PATH (the embedded log), kafka://HOST:PORT[,HOST:PORT] (Apache Kafka), memory: (a log that ends with this "
+    "process)"
+)
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@,\[\]]+)(:[0-9]{1,5})?")
 
 
-async def open_broker(url: str, *, root: Path | None = None) -> Store:
+async def open_broker(url: str, *, root: Path | None = None, kafka: KafkaSettings | None = None) -> Store:
     """The broker at `url`, opened. The path of `sqlite:PATH` is relative to `root`, else to the current directory.
 
-    `memory:` is a new log each time. Raises `SettingsError` for a URL that names no broker, `BrokerError` for one that
-    cannot be opened.
+    `kafka` says how a Kafka cluster is reached and used, its address apart. `memory:` is a new log each time. Raises
+    `SettingsError` for a URL that names no broker, `BrokerError` for one that cannot be opened.
     """
     scheme, colon, rest = url.partition(":")
     if not colon:
         raise SettingsError(f"broker {url!r} has no scheme; known: {_KNOWN}. For a file write 'sqlite:{url}'")
     if scheme == "kafka":
-        raise SettingsError(f"broker {url!r}: Kafka is not built yet in this version; use {_KNOWN}")
+        return await _open_kafka(_bootstrap(url, rest), kafka)
     if scheme == "memory":
         if rest:
             raise SettingsError(f"broker {url!r}: a log in memory has no name or path; write 'memory:'")
@@ -39,6 +49,24 @@ async def open_broker(url: str, *, root: Path | None = None) -> Store:
 def is_embedded(url: str) -> bool:
     """Whether `url` names a log of our own, which makes a topic at its first event."""
     return url.startswith(("sqlite:", "memory:"))
+
+
+async def _open_kafka(bootstrap: str, settings: KafkaSettings | None) -> Store:
+    # Only who uses Kafka pays for loading its client.
+    from headrace.triggers.brokers.kafka import KafkaLog, KafkaSettings  # noqa: PLC0415
+
+    return await KafkaLog.open(replace(settings or KafkaSettings(), bootstrap=bootstrap))
+
+
+def _bootstrap(url: str, rest: str) -> str:
+    hosts = rest.removeprefix("//").removesuffix("/").split(",")
+    if not rest.startswith("//") or not all(_HOST.fullmatch(host) for host in hosts):
+        shown = re.sub(r"//[^/]*@", "//…@", url)  # whoever tries to put a password there is not to see it in a log
+        raise SettingsError(
+            f"broker {shown!r} names no Kafka cluster: write kafka://HOST:PORT[,HOST:PORT], for example "
+            "kafka://localhost:9092; user, password and TLS are settings, not part of the URL"
+        )
+    return ",".join(host if _HOST.fullmatch(host)[2] else f"{host}:9092" for host in hosts)  # type: ignore[index]
 
 
 def _path(url: str, rest: str) -> Path:

@@ -413,7 +413,7 @@ def test_no_target_says_what_was_looked_for(shell: Shell) -> None:
 def test_a_log_that_is_none_is_refused_by_name(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "not.db").write_bytes(b"this is a text, and quite a long one, not a database at all" * 20)
     assert "not.db" in shell.run("tail", "orders", "--broker", f"sqlite:{tmp_path}/not.db", code=1).stderr
-    assert "kafka" in shell.run("tail", "orders", "--broker", "kafka://localhost:1", code=1).stderr
+    assert "Kafka at localhost:1" in shell.run("tail", "orders", "--broker", "kafka://localhost:1", code=1).stderr
     assert "sqlite:PATH" in shell.run("tail", "orders", "--broker", "what://ever", code=1).stderr
 
 

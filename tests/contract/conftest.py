@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from contract.kafka_place import emptied, opened
+from kafkaserver.java import NoBroker
+from kafkaserver.source import shared_broker
 
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.ports import Append, Assigned, Fetched, Member, Partition, Record, Store, TopicSpec
@@ -23,12 +29,16 @@ Open = Callable[[], Awaitable[Store]]
 class Kind:
     """A broker and what it can beyond its `Features`. `place` gets a directory and gives what opens clients of one log.
 
-    `shared_groups`: a group may have members in several clients at once.
+    `shared_groups`: a group may have members in several clients at once. `moves_only_what_moves`: a rebalance leaves
+    partitions alone that stay where they are. `needs`: the fixture whose value `empty` gets first, and `place` then.
     """
 
     name: str
-    place: Callable[[Path], Open]
+    place: Callable[[Any], Open]
     shared_groups: bool
+    moves_only_what_moves: bool = True
+    needs: str = "tmp_path"
+    empty: Callable[[Any], Awaitable[None]] | None = None
 
 
 def _sqlite(directory: Path) -> Open:
@@ -43,6 +53,10 @@ def _memory_like_kafka(directory: Path) -> Open:
     return _on(Disk(cluster=str(directory), transactional=False), progress_limit=4096)
 
 
+def _kafka(bootstrap: str) -> Open:
+    return lambda: opened(bootstrap)
+
+
 def _on(disk: Disk, progress_limit: int | None = None) -> Open:
     async def open_one() -> Store:
         return MemoryLog(disk, SystemClock(), progress_limit=progress_limit)
@@ -54,7 +68,9 @@ BROKERS = [
     Kind("sqlite", _sqlite, shared_groups=False),
     Kind("memory", _memory, shared_groups=True),
     Kind("memory-at-least-once", _memory_like_kafka, shared_groups=True),
+    Kind("kafka", _kafka, shared_groups=True, moves_only_what_moves=False, needs="contract_kafka", empty=emptied),
 ]
+_ENVIRONMENT = dict(os.environ)  # as the run was called: each test has its HEADRACE_* taken away
 
 
 class Handed:
@@ -82,18 +98,35 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     return chosen
 
 
+@pytest.fixture(scope="session")
+def contract_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker of these tests' own, which may be emptied: never one that was given."""
+    environment = {name: value for name, value in _ENVIRONMENT.items() if name != "HEADRACE_TEST_KAFKA"}
+    with ExitStack() as stack:
+        try:
+            broker = stack.enter_context(shared_broker(tmp_path_factory.mktemp("contract-kafka"), environment))
+        except NoBroker as reason:
+            if _ENVIRONMENT.get("HEADRACE_REQUIRE_KAFKA") == "1":
+                pytest.fail(f"HEADRACE_REQUIRE_KAFKA=1, but: {reason}")
+            pytest.skip(str(reason))
+        yield broker.bootstrap
+
+
 @pytest.fixture
-async def client(kind: Kind, tmp_path: Path) -> AsyncIterator[Open]:
+async def client(kind: Kind, request: pytest.FixtureRequest) -> AsyncIterator[Open]:
     """Opens one more client of the same log; all are closed at the end."""
-    opened: list[Store] = []
-    place = kind.place(tmp_path)
+    stores: list[Store] = []
+    where = request.getfixturevalue(kind.needs)
+    if kind.empty is not None:
+        await kind.empty(where)
+    place = kind.place(where)
 
     async def open_one() -> Store:
-        opened.append(await place())
-        return opened[-1]
+        stores.append(await place())
+        return stores[-1]
 
     yield open_one
-    for store in opened:
+    for store in stores:
         await store.close()
 
 
@@ -133,6 +166,18 @@ def drain() -> Callable[..., Awaitable[dict[Partition, list[Record]]]]:
         return found
 
     return drained
+
+
+@pytest.fixture
+def until() -> Callable[..., Awaitable[None]]:
+    """Waits until a condition holds, for what a group does in its own time."""
+
+    async def waited(store: Store, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                await store.changed(0.005)
+
+    return waited
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ async def test_progress_up_to_its_limit_is_kept(broker, join):
     member, handed = await join(broker, "app.f", "orders")
     limit = broker.features.progress_limit or 200_000
     progress = bytes(n % 251 for n in range(limit))
-    await broker.settle(Settlement("app.f", ORDERS, handed.partitions[ORDERS].epoch, 1, progress))
+    await broker.settle(Settlement("app.f", ORDERS, handed.partitions[ORDERS].epoch, 0, progress))
     await member.leave()
     _, handed = await join(broker, "app.f", "orders")
     assert handed.partitions[ORDERS].progress == progress

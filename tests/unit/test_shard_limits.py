@@ -12,7 +12,7 @@ from headrace.sandbox.outcome import Done, Emitted, Failed, Failure
 PARTITION = ("orders", 0)
 POLICY = RetryPolicy(attempts=3, delay=1.0, factor=2.0, max_delay=60.0, jitter="none", max_age=None)
 FAILED = Failed(Failure("ValueError", "no"))
-LIMIT = 200
+LIMIT = 400
 NOW_MS = 1_700_000_000_000
 
 
@@ -51,12 +51,12 @@ def fail(shard: Shard, chunk: int, index: int) -> None:
 
 def test_an_owner_that_takes_over_progress_near_its_limit_fetches_what_waits_in_it() -> None:
     before = Progress(0)
-    for offset in range(12):
+    for offset in range(24):
         before.charge(offset, NOW_MS)
     shard = shard_at(Progress.restore(0, before.encode()))
     assert len(settle(shard)) >= 0.75 * LIMIT
     assert shard.full is None, "nothing is held that could end and make room: intake would stop for ever"
-    offer(shard, 0, 12)
+    offer(shard, 0, 24)
     assert shard.full is not None
 
 

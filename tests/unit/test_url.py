@@ -29,7 +29,10 @@ async def test_an_absolute_path_stays(tmp_path):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("kafka://localhost:9092", r"'kafka://localhost:9092': Kafka is not built yet in this version"),
+        ("kafka:localhost:9092", r"'kafka:localhost:9092' names no Kafka cluster: write kafka://HOST:PORT"),
+        ("kafka://", "names no Kafka cluster"),
+        ("kafka://host:9092/topic", "names no Kafka cluster"),
+        ("kafka://one:9092,,two:9092", "names no Kafka cluster"),
         ("memory:shop", r"a log in memory has no name or path; write 'memory:'"),
         ("redis://localhost", r"'redis://localhost': unknown scheme 'redis'; known: sqlite:PATH"),
         ("log.db", r"'log\.db' has no scheme.*'sqlite:log\.db'"),
@@ -53,6 +56,12 @@ async def test_a_log_in_memory_is_a_new_one_each_time():
     assert one.cluster != two.cluster
     await one.close()
     await two.close()
+
+
+async def test_a_password_in_a_url_is_refused_and_not_shown():
+    with pytest.raises(SettingsError, match="'kafka://…@host:9092'") as caught:
+        await open_broker("kafka://user:secret@host:9092")
+    assert "secret" not in str(caught.value)
 
 
 def test_only_logs_of_our_own_are_embedded():

@@ -1,0 +1,11 @@
+"""Apache Kafka as a broker, through aiokafka.
+
+`log` is the store as the runtime sees it; `cluster` asks the cluster questions, `topics`, `groups` and `reader` know
+which; `publisher` writes, `member` and `intake` read as a group, `committer` keeps the group's marks. `inside` is the
+only place that touches what aiokafka does not publish.
+"""
+
+from headrace.triggers.brokers.kafka.log import KafkaLog
+from headrace.triggers.brokers.kafka.settings import KafkaSettings
+
+__all__ = ["KafkaLog", "KafkaSettings"]

@@ -1,0 +1,64 @@
+"""Groups: how far each is."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from aiokafka.protocol.admin import ListGroupsRequest
+
+from headrace.runtime.ports import Bounds, Lag, Partition
+from headrace.triggers.brokers.kafka.cluster import Cluster
+from headrace.triggers.brokers.kafka.failure import raise_for
+from headrace.triggers.brokers.kafka.mark import Mark
+from headrace.triggers.brokers.kafka.reader import Reader
+from headrace.triggers.brokers.kafka.topics import Topics
+
+_LOOK_CLOSER = 64  # a tail this short may be nothing but transaction markers
+
+
+class Groups:
+    """The consumer groups of a cluster."""
+
+    def __init__(self, cluster: Cluster, topics: Topics, reader: Reader) -> None:
+        self._cluster = cluster
+        self._topics = topics
+        self._reader = reader
+
+    def __repr__(self) -> str:
+        return f"<Groups of {self._cluster!r}>"
+
+    async def lag(self, prefix: str) -> list[Lag]:
+        """See `ports.Admin.lag`. The end is the last stable offset; a tail of transaction markers counts as nothing."""
+        ask = self._cluster.until_answered
+        await self._topics.refresh()
+        names = await ask("asking for the groups", self._names)
+        marks: dict[tuple[str, Partition], Mark] = {}
+        for group in sorted(name for name in names if name.startswith(prefix)):
+            found = await ask(f"asking for the offsets of group {group!r}", partial(self._marks, group))
+            marks |= {(group, partition): mark for partition, mark in sorted(found.items())}
+        partitions = {partition for _, partition in marks}
+        bounds = await ask("asking for the ends of partitions", lambda: self._cluster.bounds(partitions))
+        return [
+            Lag(group, partition, mark.watermark, await self._end(partition, mark, bounds[partition]), mark.progress)
+            for (group, partition), mark in marks.items()
+        ]
+
+    async def _names(self) -> set[str]:
+        metadata = await self._cluster.metadata()
+        names: set[str] = set()
+        for broker in metadata.brokers:
+            answer = await self._cluster.send(ListGroupsRequest(), broker[0])
+            raise_for(answer.error_code, "listing the groups")
+            names |= {name for name, _ in answer.groups}
+        return names
+
+    async def _marks(self, group: str) -> dict[Partition, Mark]:
+        counts = self._topics.counts  # what a group committed on a topic that was deleted is no lag
+        found = await self._cluster.marks(group)
+        return {(topic, number): mark for (topic, number), mark in found.items() if number < counts.get(topic, 0)}
+
+    async def _end(self, partition: Partition, mark: Mark, bounds: Bounds) -> int:
+        if not 0 < bounds.end - mark.watermark <= _LOOK_CLOSER or mark.watermark < bounds.start:
+            return bounds.end
+        fetched = await self._reader.read(partition, mark.watermark, 1)
+        return mark.watermark if not fetched.records and fetched.next >= bounds.end else bounds.end

@@ -1,0 +1,164 @@
+"""The log as the runtime sees it: `ports.Store` on a Kafka cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Self
+
+from aiokafka.admin.config_resource import ConfigResourceType
+from aiokafka.protocol.admin import DescribeConfigsRequest
+
+from headrace.functions.errors import BrokerError
+from headrace.runtime.ports import (
+    Append,
+    Features,
+    Fetched,
+    Lag,
+    Partition,
+    Position,
+    Rebalance,
+    Settlement,
+    TopicInfo,
+    TopicSpec,
+)
+from headrace.triggers.brokers.kafka.calls import Calls
+from headrace.triggers.brokers.kafka.claims import Claim, Claims
+from headrace.triggers.brokers.kafka.cluster import Cluster
+from headrace.triggers.brokers.kafka.committer import NotOwner
+from headrace.triggers.brokers.kafka.groups import Groups
+from headrace.triggers.brokers.kafka.mark import PROGRESS_LIMIT, Mark
+from headrace.triggers.brokers.kafka.member import Desk, KafkaMember
+from headrace.triggers.brokers.kafka.producer import Producer
+from headrace.triggers.brokers.kafka.publisher import Publisher
+from headrace.triggers.brokers.kafka.reader import Reader
+from headrace.triggers.brokers.kafka.settings import KafkaSettings
+from headrace.triggers.brokers.kafka.topics import Topics
+from headrace.triggers.brokers.refusal import fenced
+
+
+class KafkaLog:
+    """A Kafka cluster; implements `ports.Store`. Made by `open`.
+
+    At-least-once: the appends of a settlement are acknowledged by all replicas in sync before its progress is
+    committed.
+    """
+
+    features = Features(transactions=False, delayed=False, progress_limit=PROGRESS_LIMIT, seek_by_time=True)
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self.cluster = ""
+        self._calls = Calls(settings.bootstrap, settings.timeout_s)
+        self._cluster = Cluster(settings, self._calls)
+        self._topics = Topics(settings, self._cluster)
+        self._reader = Reader(self._calls, self._cluster, self._topics)
+        self._groups = Groups(self._cluster, self._topics, self._reader)
+        self._publisher = Publisher(Producer(settings), self._calls, self._size_limit)
+        self._claims = Claims()
+        self._desk = Desk(settings, self._calls, self._cluster, self._topics, self._claims)
+        self._members: list[KafkaMember] = []
+
+    @classmethod
+    async def open(cls, settings: KafkaSettings) -> Self:
+        """Connect to the cluster. Raises `BrokerUnavailable` if it cannot be reached."""
+        # Its complaints are for who configures logging; by default Python would print them raw.
+        logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+        log = cls(settings)
+        try:
+            answer = await log._topics.refresh("connecting")
+        except BaseException:
+            await log.close()
+            raise
+        log.cluster = str(answer.cluster_id)
+        return log
+
+    def __repr__(self) -> str:
+        groups = ", ".join(sorted(member.group for member in self._members))
+        state = "closed" if self._calls.is_closed else f"open, serving {groups or 'no group'}"
+        return f"<KafkaLog at {self._calls.where}: {state}>"
+
+    async def append(self, appends: Sequence[Append]) -> Sequence[Position]:
+        """See `ports.Broker.append`. Each partition's records are written whole or not at all, as a rule."""
+        self._calls.check()
+        positions = await self._publisher.publish(appends, await self._topics.placed(appends))
+        self._reader.appended()
+        return positions
+
+    async def settle(self, settlement: Settlement) -> None:
+        """See `ports.Broker.settle`: first the appends are acknowledged, then the progress is committed."""
+        self._calls.check()
+        if (size := len(settlement.progress)) > PROGRESS_LIMIT:
+            raise BrokerError(
+                f"progress of group {settlement.group!r} has {size} bytes; {PROGRESS_LIMIT} are the limit here"
+            )
+        if (claim := self._claims.find(settlement)) is None:
+            await self._topics.require_partition(settlement.partition)
+            raise fenced(settlement, self._claims.epoch(settlement))
+        async with claim.turn:
+            try:
+                await self._settle(claim, settlement)
+            except NotOwner as error:
+                self._claims.drop(claim)
+                claim.member.link.rejoin()
+                raise fenced(settlement, self._claims.epoch(settlement)) from error
+
+    async def join(
+        self, group: str, topics: Sequence[str], rebalance: Rebalance, *, transactional: bool = False
+    ) -> KafkaMember:
+        """See `ports.Broker.join`."""
+        self._calls.check()
+        if transactional:
+            raise BrokerError(f"group {group!r}: transactions on Kafka are not built yet in this version")
+        member = KafkaMember(self._desk, group, topics, rebalance)
+        self._members = [*(one for one in self._members if not one.has_left), member]
+        await member.open()
+        return member
+
+    async def ensure(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
+        """See `ports.Admin.ensure`."""
+        return await self._topics.ensure(topics)
+
+    async def topics(self) -> dict[str, TopicInfo]:
+        """See `ports.Admin.topics`. The end of a partition is its last stable offset."""
+        return await self._topics.describe()
+
+    async def lag(self, prefix: str) -> Sequence[Lag]:
+        """See `ports.Admin.lag`."""
+        return await self._groups.lag(prefix)
+
+    async def read(self, partition: Partition, offset: int, limit: int) -> Fetched:
+        """See `ports.Reader.read`: committed records only."""
+        return await self._reader.read(partition, offset, limit)
+
+    async def changed(self, timeout: float) -> None:
+        """See `ports.Reader.changed`."""
+        await self._reader.changed(timeout)
+
+    async def offset_at(self, partition: Partition, timestamp_ms: int) -> int:
+        """See `ports.Reader.offset_at`: by the time of the records, or of the topic if it is set so."""
+        return await self._reader.offset_at(partition, timestamp_ms)
+
+    async def close(self) -> None:
+        """See `ports.Broker.close`. Members leave their groups, without being told."""
+        if self._calls.is_closed:
+            return
+        self._calls.close()
+        await asyncio.gather(*(member.close() for member in self._members))
+        await asyncio.gather(self._publisher.close(), self._cluster.close())
+
+    async def _settle(self, claim: Claim, settlement: Settlement) -> None:
+        """Raises `NotOwner` if the claim is over, having written nothing as far as that was known before."""
+        if claim.is_over or not await claim.member.link.confirm() or claim.is_over:
+            raise NotOwner
+        if settlement.appends and claim.published is not settlement:
+            await self.append(settlement.appends)
+            claim.published = settlement
+        mark = Mark.of(settlement.watermark, settlement.progress)
+        await claim.member.committer.commit(claim.membership, claim.partition, mark)
+        claim.published = None
+
+    async def _size_limit(self, topic: str) -> str:
+        request = DescribeConfigsRequest([(ConfigResourceType.TOPIC, topic, ["max.message.bytes"])])
+        answer = await self._cluster.until_answered("asking for a topic's limit", lambda: self._cluster.send(request))
+        return next((f"{entry[1]} bytes" for _, _, _, _, entries in answer.resources for entry in entries), "less")

@@ -1,0 +1,74 @@
+"""A producer that is made at its first use, and made anew after a failure.
+
+A batch that failed leaves a hole in the sequence numbers of an idempotent producer: Kafka would refuse all that it
+sends to that partition later. So no producer is used on after a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from headrace.runtime.ports import Partition
+from headrace.triggers.brokers.kafka import inside
+from headrace.triggers.brokers.kafka.putaway import Detached
+from headrace.triggers.brokers.kafka.settings import KafkaSettings
+
+
+class Producer:
+    """Sends batches. Its calls raise aiokafka's errors, and are to be bounded by the caller."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._current: Any = None
+        self._opening = asyncio.Lock()
+        self._detached = Detached()
+
+    def __repr__(self) -> str:
+        return f"<Producer: {'not ' if self._current is None else ''}connected>"
+
+    async def batch(self) -> Any:
+        """A new empty batch."""
+        return (await self._producer()).create_batch()
+
+    async def send(self, batch: Any, place: Partition) -> int:
+        """Send a batch; the offset of its first record, -1 if the broker could not tell, once it is acknowledged."""
+        producer = await self._producer()
+        try:
+            topic, number = place
+            if number not in await producer.partitions_for(topic):  # it has grown since this producer looked
+                await producer.client.force_metadata_update()
+            acknowledged = await (await producer.send_batch(batch, topic, partition=number))
+        except BaseException:
+            self._discard(producer)
+            raise
+        return int(acknowledged.offset)
+
+    async def close(self) -> None:
+        """Let go of it."""
+        if self._current is not None:
+            self._discard(self._current)
+        await self._detached.close()
+
+    async def _producer(self) -> Any:
+        async with self._opening:
+            if self._current is None:
+                producer = AIOKafkaProducer(**self._settings.producer())
+                try:
+                    await producer.start()
+                except BaseException:
+                    self._put_away(producer)
+                    raise
+                self._current = producer
+            return self._current
+
+    def _discard(self, producer: Any) -> None:
+        """Use it no more. What it still has under way for other partitions may come to its end."""
+        if self._current is producer:
+            self._current = None
+            self._put_away(producer)
+
+    def _put_away(self, producer: Any) -> None:
+        self._detached.put_away(producer.stop, lambda: inside.kill_producer(producer))

@@ -1,0 +1,78 @@
+"""What this project uses of aiokafka that aiokafka does not publish is there, and does what it is used for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiokafka import TopicPartition
+from kafkaclient import PATIENCE, Runtime, append, fresh, quick
+
+from headrace.runtime.ports import TopicSpec
+from headrace.triggers.brokers.kafka import KafkaLog, inside
+
+
+@pytest.fixture
+async def log(kafka):
+    opened = await KafkaLog.open(quick(kafka.bootstrap))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def topic(log):
+    name = fresh("orders")
+    await log.ensure([TopicSpec(name, 1)])
+    return name
+
+
+@pytest.fixture
+async def consumer(log, topic):
+    member = await Runtime().join(log, fresh("app.f"), topic)
+    return member.link.consumer
+
+
+async def test_heartbeats_are_noted(consumer):
+    beaten = asyncio.Event()
+    inside.note_beats(consumer, lambda _: beaten.set())
+    async with asyncio.timeout(PATIENCE):
+        await beaten.wait()
+
+
+async def test_what_arrives_is_told_and_shown(consumer, log, topic):
+    arrival = inside.arrival(consumer)
+    await log.append([append(topic, b"x")])
+    async with asyncio.timeout(PATIENCE):
+        await arrival
+    assert inside.buffered(consumer) == [TopicPartition(topic, 0)]
+
+
+async def test_the_next_fetch_has_the_patience_that_was_set(consumer):
+    inside.set_patience(consumer, 123)
+    assignment = consumer._subscription.subscription.assignment
+    consumer._fetcher._in_flight.clear()
+    requests, *_ = consumer._fetcher._get_actions_per_node(assignment)
+    assert [request._max_wait_ms for _, request in requests] == [123]
+
+
+async def test_a_consumer_that_is_touched_is_not_idle(consumer):
+    consumer._subscription._fetch_count = 5  # polls that raised
+    consumer._subscription._last_fetch_ended = 0.0
+    inside.touch(consumer)
+    assert consumer._subscription.fetcher_idle_time < PATIENCE
+    assert consumer._subscription._fetch_count == 0
+
+
+async def test_a_live_consumer_is_not_dead_and_has_a_membership(consumer):
+    assert not inside.is_dead(consumer)
+    inside.check(consumer)
+    generation, member_id = inside.membership(consumer)
+    assert generation > 0
+    assert member_id
+
+
+def test_each_member_has_an_assignor_of_its_own():
+    one, two = inside.assignor(), inside.assignor()
+    one.member_assignment = [TopicPartition("orders", 0)]
+    assert two.member_assignment is None
+    assert one.name == two.name == "sticky"

@@ -1,0 +1,160 @@
+"""Members of a group in several processes: one is killed, one is frozen past its session, one leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from kafkaclient import PATIENCE, Runtime, append, everything, fresh, polled, quick, until, values
+
+from headrace.functions.errors import Fenced
+from headrace.runtime.ports import Settlement, TopicSpec
+from headrace.triggers.brokers.kafka import KafkaLog
+
+MEMBER = Path(__file__).with_name("kafka_member.py")
+SUPPORT = Path(__file__).parents[1] / "support"
+
+
+@pytest.fixture
+async def log(kafka):
+    opened = await KafkaLog.open(quick(kafka.bootstrap))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def names(log):
+    group, topic, emails = fresh("app.f"), fresh("orders"), fresh("emails")
+    await log.ensure([TopicSpec(topic, 4), TopicSpec(emails, 1)])
+    return group, topic, emails
+
+
+@pytest.fixture
+async def child(kafka, names):
+    """A member in another process, which owns all partitions and has settled on each."""
+    arguments = [sys.executable, str(MEMBER), kafka.bootstrap, *names, "2"]
+    pipe = asyncio.subprocess.PIPE
+    environment = {**os.environ, "PYTHONPATH": str(SUPPORT)}
+    process = await asyncio.create_subprocess_exec(*arguments, stdin=pipe, stdout=pipe, env=environment)
+    assert await said(process) == "assigned 4"
+    yield process
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
+
+
+async def said(process) -> str:
+    async with asyncio.timeout(PATIENCE):
+        return (await process.stdout.readline()).decode().strip()
+
+
+async def test_what_a_killed_member_had_is_taken_over_with_its_progress(log, names, child):
+    group, topic, _ = names
+    child.kill()
+    runtime = Runtime()
+    await runtime.join(log, group, topic)
+    await until(lambda: len(runtime.owned) == 4, log)
+    assert {(one.watermark, one.progress) for one in runtime.owned.values()} == {(0, b"by the child")}
+
+
+async def test_two_members_share_and_one_goes_on_alone_when_the_other_is_killed(log, names, child):
+    group, topic, _ = names
+    runtime = Runtime()
+    member = await runtime.join(log, group, topic)
+    await until(lambda: len(runtime.owned) == 2, log)
+    child.kill()
+    await until(lambda: len(runtime.owned) == 4, log)
+    await log.append([append(topic, b"%d" % n, partition=n) for n in range(4)])
+    found = await polled(member, lambda found: len(values(found)) == 4)
+    assert sorted(values(found)) == [b"0", b"1", b"2", b"3"]
+    for partition, one in runtime.owned.items():
+        await log.settle(Settlement(group, partition, one.epoch, 1, b"taken over"))
+
+
+async def test_a_member_frozen_past_its_session_publishes_nothing_when_it_wakes(log, names, child):
+    group, topic, emails = names
+    child.send_signal(signal.SIGSTOP)
+    runtime = Runtime()
+    await runtime.join(log, group, topic)
+    await until(lambda: len(runtime.owned) == 4, log)
+    child.stdin.write(b"settle\n")
+    child.send_signal(signal.SIGCONT)
+    assert await said(child) == "Fenced"
+    assert await everything(log, (emails, 0)) == []
+    assert b"again by the child" not in [lag.progress for lag in await log.lag(group)]
+
+
+async def test_settling_in_the_name_of_a_generation_that_is_over_is_fenced_by_the_group(log, names):
+    group, topic, _ = names
+    runtime = Runtime()
+    await runtime.join(log, group, topic)
+    one = runtime.owned[topic, 0]
+    claim = log._claims.find(Settlement(group, (topic, 0), one.epoch, 0, b""))
+    claim.membership = (claim.membership[0] - 1, claim.membership[1])
+    with pytest.raises(Fenced):
+        await log.settle(Settlement(group, (topic, 0), one.epoch, 1, b""))
+    await until(lambda: runtime.owned.get((topic, 0), one).epoch > one.epoch, log)  # it comes back by itself
+    await log.settle(Settlement(group, (topic, 0), runtime.owned[topic, 0].epoch, 0, b"good"))
+
+
+@pytest.mark.parametrize("task", ["fetcher", "coordination"])
+async def test_a_consumer_that_died_is_made_anew(log, names, task):
+    group, topic, _ = names
+    runtime = Runtime()
+    member = await runtime.join(log, group, topic)
+    consumer = member.link.consumer
+    ended = consumer._fetcher._fetch_task if task == "fetcher" else consumer._coordinator._coordination_task
+    ended.cancel()
+    await log.append([append(topic, b"x")])
+    found = await polled(member, lambda found: bool(values(found)))
+    assert values(found) == [b"x"]
+    assert [what for what, _ in runtime.history] == ["assigned", "revoked", "assigned"]
+
+
+async def test_what_was_done_beyond_the_end_of_a_cut_log_is_begun_anew(log, names):
+    group, topic, _ = names
+    first = Runtime()
+    await log.append([append(topic, b"x")])
+    member = await first.join(log, group, topic)
+    await log.settle(Settlement(group, (topic, 0), first.owned[topic, 0].epoch, 1000, b"of another log"))
+    await member.leave()
+    second = Runtime()
+    member = await second.join(log, group, topic)
+    assert (second.owned[topic, 0].watermark, second.owned[topic, 0].progress) == (0, b"")
+    assert values(await polled(member, lambda found: bool(values(found)))) == [b"x"]
+
+
+async def test_a_static_member_that_comes_back_within_its_session_disturbs_nobody(kafka, log, names):
+    group, topic, _ = names
+    other = Runtime()
+    await other.join(log, group, topic)
+    pod = quick(kafka.bootstrap, instance_id="pod-1")
+    one = await KafkaLog.open(pod)
+    first, second = Runtime(), Runtime()
+    await first.join(one, group, topic)
+    await until(lambda: len(other.owned) == len(first.owned) == 2, log)
+    before = list(other.history)
+    await one.close()
+    again = await KafkaLog.open(pod)
+    await second.join(again, group, topic)
+    assert set(second.owned) == set(first.owned)
+    assert other.history == before
+    await again.close()
+
+
+async def test_other_tools_metadata_is_no_progress(kafka, log, names):
+    from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
+
+    group, topic, _ = names
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=group, enable_auto_commit=False)
+    await consumer.start()
+    consumer.assign([TopicPartition(topic, 0)])
+    await consumer.commit({TopicPartition(topic, 0): OffsetAndMetadata(0, "AQID-foreign")})
+    await consumer.stop()
+    runtime = Runtime()
+    await runtime.join(log, group, topic)
+    assert (runtime.owned[topic, 0].watermark, runtime.owned[topic, 0].progress) == (0, b"")
