@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+CONDEMNED_MS = 0
+
 
 @dataclass
 class Account:
@@ -17,11 +19,12 @@ class Account:
     due_ms: dict[int, int] = field(default_factory=dict)
     died_at: int | None = None
     """The start that was written down by an owner that did not leave in order."""
+    bytes: int = field(default=0, compare=False)
 
     @classmethod
     def read(cls, watermark: int | None, data: bytes) -> Account:
         """The account in the bytes of a settlement (`headrace.runtime.progress` has the format)."""
-        account = cls(watermark or 0)
+        account = cls(watermark or 0, bytes=len(data))
         if not data:
             return account
         assert data[:2] == b"HP", data
@@ -48,6 +51,17 @@ class Account:
         """What is done here and was not before."""
         passed = [o for o in range(before.watermark, self.watermark) if o not in before.beyond]
         return passed + sorted(self.beyond - before.beyond)
+
+    def charge_owner_death(self) -> int:
+        """Charge the start that its owner did not survive; how many failures that makes."""
+        assert self.died_at is not None
+        self.failures[self.died_at] = self.failures.get(self.died_at, 0) + 1
+        self.due_ms[self.died_at] = CONDEMNED_MS
+        return self.failures[self.died_at]
+
+    def condemned(self, attempts: int) -> list[int]:
+        """What is to be set aside without another attempt: due never, and charged `attempts` times or more."""
+        return [o for o, n in self.failures.items() if n >= attempts and self.due_ms[o] == CONDEMNED_MS]
 
     def __repr__(self) -> str:
         return f"<done below {self.watermark} and {sorted(self.beyond)}, charged {self.failures}>"

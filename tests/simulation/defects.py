@@ -43,8 +43,8 @@ def _stale_epoch_accepted() -> AbstractContextManager[Any]:
 
 
 def _map_dropped() -> AbstractContextManager[Any]:
-    def encode(self: Progress, limit: int | None = None) -> bytes:
-        _, *rest = msgspec.msgpack.decode(_encode(self, limit)[len(MAGIC) :])
+    def encode(self: Progress, *arguments: Any) -> bytes:
+        _, *rest = msgspec.msgpack.decode(_encode(self, *arguments)[len(MAGIC) :])
         return MAGIC + msgspec.msgpack.encode(([], *rest))
 
     return patch.object(Progress, "encode", encode)
@@ -60,8 +60,8 @@ def _progress_committed_before_publish() -> AbstractContextManager[Any]:
 
 
 def _attempts_kept_in_memory_only() -> AbstractContextManager[Any]:
-    def encode(self: Progress, limit: int | None = None) -> bytes:
-        flat, _, *rest = msgspec.msgpack.decode(_encode(self, limit)[len(MAGIC) :])
+    def encode(self: Progress, *arguments: Any) -> bytes:
+        flat, _, *rest = msgspec.msgpack.decode(_encode(self, *arguments)[len(MAGIC) :])
         return MAGIC + msgspec.msgpack.encode((flat, [], *rest))
 
     return patch.object(Progress, "encode", encode)

@@ -35,7 +35,6 @@ class Process:
         self.context = copy_context()
         self.context.run(_PROCESS.set, self)
         self._loop = loop
-        self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task of this process."""
@@ -75,7 +74,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._processes: list[Process] = []
         self._timers: list[tuple[float, int, events.TimerHandle]] = []
         self._numbers = count()
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks: list[tuple[asyncio.Task[Any], Process]] = []
         self.world = self.process("world")
         self.set_exception_handler(self._complain)
         self.set_task_factory(self._keep)
@@ -146,20 +145,22 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _keep(self, loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
         """Tasks of killed processes must not be collected: that would run their `finally`."""
         task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
-        self._tasks.append(task)
+        context: Context = options.get("context") or copy_context()
+        self._tasks.append((task, context.get(_PROCESS) or self.world))
         if len(self._tasks) > 4000:
-            self._tasks = [task for task in self._tasks if not task.done()]
+            self._tasks = [one for one in self._tasks if not one[0].done()]
         return task
 
     def _complain(self, _loop: Any, context: dict[str, Any]) -> None:
         self.uncaught.append(f"{context.get('message')}: {context.get('exception')!r}")
 
     def failed_tasks(self) -> list[str]:
-        """Tasks that ended with an error that nobody looked at."""
+        """Tasks of live processes that ended with an error that nobody looked at."""
         return [
             f"{task.get_name()}: {task.exception()!r}"
-            for task in self._tasks
-            if task.done()
+            for task, process in self._tasks
+            if process.alive
+            and task.done()
             and not task.cancelled()
             and task._log_traceback  # type: ignore[attr-defined]
             and not isinstance(task.exception(), Crash)
@@ -171,7 +172,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         with catch_warnings():
             simplefilter("ignore", RuntimeWarning)
             while self._tasks:
-                task = self._tasks.pop()
+                task, _ = self._tasks.pop()
                 if not task.done():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     with suppress(BaseException):

@@ -5,23 +5,25 @@ The only place that knows how an engine is put together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from headrace.functions.errors import BrokerError
 from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.engine import Engine, Plan
-from headrace.runtime.ports import Assigned, Fetched, Partition
 from headrace.sandbox.manifest import FunctionSpec, Manifest
 from headrace.triggers.brokers.memory import MemoryLog
-from simulation.worker import SimulatedPool, SimulatedWorker
+from simulation.observed import ObservedLog, Observer
+from simulation.pool import SimulatedPool
+from simulation.worker import SimulatedWorker
 
 if TYPE_CHECKING:
     from simulation.world import World
 
 APP = "sim"
 SESSION_S = 6.0
+
+_AT = {"at append", "at settle", "at progress"}
 
 
 class Node:
@@ -65,13 +67,14 @@ class Node:
         if not self.up:
             return
         self.world.trace(self.name, "dies:", why)
+        self.world.census.saw(f"owner killed{f' {why}' if why in _AT else ''}")
         self.up = False
         self.process.kill()
         for pool in self._pools:
             for worker in pool.bodies:
                 worker.vanish()
         self.log.kill(at_once=self.world.random.random() < 0.6)  # as the embedded log sees it, or as Kafka does
-        self.world.witness.died_unclean(self)
+        self.world.witness.sessions.died_unclean(self)
 
     def freeze(self) -> None:
         """SIGSTOP."""
@@ -79,7 +82,8 @@ class Node:
             self.world.trace(self.name, "freezes")
             self.process.frozen = True
             self.log.freeze()
-            self.world.witness.froze(self)
+            self.world.census.saw("owner frozen")
+            self.world.witness.sessions.froze(self)
 
     def thaw(self) -> None:
         """SIGCONT."""
@@ -95,14 +99,26 @@ class Node:
             self.stopping = True
             self.process.start(self._stop(drain_s))
 
+    def reload(self) -> None:
+        """The code has changed; it learns it when it can."""
+        for pool in self._pools:
+            self.process.call_at(self.world.loop.now, pool.reload)
+
     async def _serve(self) -> None:
-        world = self.world
+        world, scenario = self.world, self.world.scenario
         self.log = MemoryLog(
-            world.disk, world.clock, world.faults, name=f"{self.name}.{self.life}", session_s=SESSION_S
+            world.disk,
+            world.clock,
+            world.faults,
+            name=f"{self.name}.{self.life}",
+            session_s=SESSION_S,
+            progress_limit=scenario.limits.progress,
         )
-        plan = Plan(APP, Manifest(world.scenario.functions, "code"), self._pool)  # type: ignore[arg-type]
+        manifest = Manifest(scenario.functions, "code")
+        plan = Plan(APP, manifest, self._pool, watched=scenario.watched)  # type: ignore[arg-type]
         dice = Random(world.random.random())
-        self.engine = Engine(plan, WatchedLog(self.log, self), world.clock, SILENCE, dice)  # type: ignore[arg-type]
+        log: Any = ObservedLog(self.log, self)
+        self.engine = Engine(plan, log, world.clock, Observer(self), dice)
         try:
             await self.engine.open()
         except BrokerError as error:
@@ -116,6 +132,7 @@ class Node:
         await self.log.close()
         self.up = False
         self.world.trace(self.name, "has stopped")
+        self.world.census.saw("owner stopped in order")
         if self.bodies():
             self.world.witness.fail(f"revoke: {self.name} has stopped, and has workers left")
         self.world.later(0.5, self.boot)
@@ -127,60 +144,3 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self.name}, life {self.life}: {self.process!r}>"
-
-
-class WatchedLog:
-    """A client of the log whose memberships the witness sees."""
-
-    def __init__(self, log: MemoryLog, node: Node) -> None:
-        self._log = log
-        self._node = node
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)
-
-    async def join(self, group: str, topics: Sequence[str], rebalance: Any) -> Any:
-        """See `ports.Broker.join`."""
-        return WatchedMember(
-            await self._log.join(group, topics, _Rebalance(rebalance, self._node, group)), self._node, group
-        )
-
-
-class WatchedMember:
-    """A membership that counts what is fetched."""
-
-    def __init__(self, member: Any, node: Node, group: str) -> None:
-        self._member, self._node, self._group = member, node, group
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._member, name)
-
-    async def poll(self, limit: int) -> Sequence[Fetched]:
-        """See `ports.Member.poll`."""
-        batch: Sequence[Fetched] = await self._member.poll(limit)
-        for fetched in batch:
-            self._node.world.witness.polled(self._node, self._group, fetched)
-        return batch
-
-
-class _Rebalance:
-    def __init__(self, inner: Any, node: Node, group: str) -> None:
-        self._inner, self._node, self._group = inner, node, group
-
-    async def assigned(self, partitions: Sequence[Assigned]) -> None:
-        for one in partitions:
-            self._node.world.witness.assigned(self._node, self._group, one)
-        await self._inner.assigned(partitions)
-
-    async def revoked(self, partitions: Sequence[Partition]) -> None:
-        await self._inner.revoked(partitions)
-        for one in partitions:
-            self._node.world.witness.revoked(self._node, self._group, one)
-
-
-class _Silence:
-    def __getattr__(self, name: str) -> Any:
-        return lambda **_: None
-
-
-SILENCE = _Silence()

@@ -55,6 +55,7 @@ class DrawnFaults(Faults):
         if step.action != "fetch":
             self._crash(step)
         if self._random.random() < self._plague.refused:
+            world.census.saw("write refused", step.action not in {"fetch", "read"})
             raise BrokerUnavailable(f"{step.action} failed (simulated)")
 
     def after(self, step: Step) -> None:
@@ -64,6 +65,7 @@ class DrawnFaults(Faults):
             # A producer that appends again after a lost acknowledgement appends twice: that is not under test here.
             repeatable = not self._world.disk.transactional or step.action == "settle"
             if repeatable and self._random.random() < self._plague.lost:
+                self._world.census.saw("acknowledgement lost")
                 raise BrokerUnavailable(f"the acknowledgement of {step.action} was lost (simulated)")
 
     def delay(self, step: Step) -> float:
@@ -124,6 +126,10 @@ def _kill_the_zygote(_world: World, node: Node, _random: Random) -> None:
         body.die("zygote", "the zygote died")
 
 
+def _reload(_world: World, node: Node, _random: Random) -> None:
+    node.reload()
+
+
 def _cut_off(world: World, node: Node, random: Random) -> None:
     node.cut_until = world.loop.now + random.choice([0.2, 2.0, 10.0])
 
@@ -138,6 +144,7 @@ _DEEDS: dict[str, Callable[[World, Node, Random], None]] = {
     "freeze": _freeze,
     "worker": _kill_a_worker,
     "zygote": _kill_the_zygote,
+    "reload": _reload,
     "outage": _cut_off,
     "rebalance": _rebalance,
 }

@@ -1,0 +1,150 @@
+"""Ends: how attempts end, in the worker, and as the runtime learns it. What must follow is reckoned here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.sandbox.manifest import FunctionSpec, RetryPolicy
+from headrace.sandbox.outcome import (
+    Done,
+    Failed,
+    NotRun,
+    Outcome,
+    Postponed,
+    Rejected,
+    Skipped,
+    TimedOut,
+)
+from headrace.sandbox.process import Death
+from headrace.sandbox.wire import Task
+from simulation.census import name_of
+from simulation.life import Life
+from simulation.session import Ending, Session
+
+if TYPE_CHECKING:
+    from simulation.witness import Witness
+    from simulation.worker import SimulatedWorker
+
+_ENDED_WELL = (Done, Skipped, Rejected)
+
+
+class Ends:
+    """Sees every attempt end."""
+
+    def __init__(self, witness: Witness) -> None:
+        self._witness = witness
+
+    def ran(self, session: Session, task: Task, outcome: Outcome | None) -> None:
+        """An event has run to its end in a worker; nobody knows yet."""
+        life = self._witness.lives.of(session, task)
+        self._witness.world.trace("end", session.claim, task.offset, type(outcome or Done()).__name__)
+        if isinstance(outcome, Done):
+            life.known.update(emit.id for emit in outcome.emits)
+        if session.stale or life.session is not session:
+            return
+        life.state = "ran"
+        if outcome is None or isinstance(outcome, _ENDED_WELL):
+            session.next_of[life.lane] = life.place_in_lane + 1
+
+    def reported(self, session: Session, task: Task, outcome: Outcome | None) -> None:
+        """The runtime learns how an event ended."""
+        if isinstance(outcome, NotRun):
+            return
+        life = self._witness.lives.of(session, task)
+        emits = tuple(emit.id for emit in outcome.emits) if isinstance(outcome, Done) else ()
+        kind = "done" if outcome is None or isinstance(outcome, Done | Skipped) else ""
+        self._witness.saw(name_of(outcome, len(session.spec.retry)))
+        rule = rule_of(outcome, session.spec)
+        if not kind and (rule is None or self._is_last(task, rule)):
+            kind = "dead"
+        life.charged += not kind or isinstance(outcome, Failed | Postponed | TimedOut)
+        if kind:
+            self._end(life, session, Ending(kind, emits, task.attempt))
+        if session.stale or life.session is not session:
+            return
+        if kind:
+            life.state = "ended"
+            session.next_of[life.lane] = life.place_in_lane + 1
+        else:
+            life.state = "failed"
+            life.expected += 1
+            life.not_before_ms = self._witness.world.clock.now_ms() + least_delay_ms(outcome, task.attempt, rule)
+
+    def died(self, worker: SimulatedWorker, death: Death) -> None:
+        """The runtime learns that a worker is gone: who is to blame pays, suspects run alone, the others go back."""
+        innocent = death.reason in {"stopped", "zygote"}
+        pays = set(death.culprits) or (set(death.running) if len(death.running) == 1 else set())
+        if death.reason == "zygote":
+            self._witness.saw("worker died with the zygote")
+        if death.reason == "timeout":
+            self._witness.saw("worker killed for an event past its time")
+        for work in worker.sent:
+            for index, task in enumerate(work.chunk.tasks):
+                life = self._witness.lives.of(work.session, task)
+                if index in work.told or life.session is not work.session or not life.in_hand:
+                    continue
+                lane = work.session.next_of
+                lane[life.lane] = min(lane.get(life.lane, 0), life.place_in_lane)
+                if not innocent and (work.chunk.id, index) in pays:
+                    life.crashed = life.crashed or death.reason != "timeout"
+                    life.alone = life.alone or life.crashed
+                    self._charge_crash(life, work.session, task)
+                else:
+                    self._give_back(life, suspect=not innocent and not pays and (work.chunk.id, index) in death.running)
+
+    # -- the steps ----------------------------------------------------------------------------------------------------
+
+    def _give_back(self, life: Life, *, suspect: bool) -> None:
+        life.excuses += 1
+        life.state = "lost"
+        life.alone = life.alone or suspect
+        if suspect:
+            self._witness.saw("suspects after a crash")
+
+    def _charge_crash(self, life: Life, session: Session, task: Task) -> None:
+        self._witness.saw("crash charged")
+        rule = session.spec.retry[-1]
+        life.charged += 1
+        if self._is_last(task, rule):
+            life.state = "ended"
+            self._end(life, session, Ending("dead", (), task.attempt))
+            session.aside.add(life.offset)
+        else:
+            life.state = "failed"
+            life.expected += 1
+            life.not_before_ms = self._witness.world.clock.now_ms() + least_delay_ms(None, task.attempt, rule)
+
+    def _end(self, life: Life, session: Session, ending: Ending) -> None:
+        session.endings[life.offset] = ending
+        session.ended += 1
+        life.barren = life.barren or not ending.emits
+
+    def _is_last(self, task: Task, rule: RetryPolicy) -> bool:
+        """Whether a failure under that rule is the event's last."""
+        if task.attempt >= rule.attempts:
+            return True
+        age_ms = self._witness.world.clock.now_ms() - task.timestamp
+        if rule.max_age is None or age_ms <= rule.max_age * 1000:
+            return False
+        self._witness.saw("too old for another attempt")
+        return True
+
+
+def rule_of(outcome: Outcome | None, spec: FunctionSpec) -> RetryPolicy | None:
+    """The retry rule an outcome is under (R2); None if there is no other attempt, whatever the rules say."""
+    match outcome:
+        case Failed(_, int(number)):
+            return spec.retry[min(number, len(spec.retry) - 1)]
+        case TimedOut() | Postponed():
+            return spec.retry[-1]
+        case _:
+            return None
+
+
+def least_delay_ms(outcome: Outcome | None, attempt: int, rule: RetryPolicy | None) -> int:
+    """The least time before the next attempt, in milliseconds."""
+    if isinstance(outcome, Postponed):
+        return round(outcome.seconds * 1000)
+    if rule is None or rule.jitter == "full":
+        return 0
+    return round(min(rule.delay * rule.factor ** (attempt - 1), rule.max_delay) * 1000)
