@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,7 +16,13 @@ from headrace.cli.output import say
 
 if TYPE_CHECKING:
     from headrace.runtime.engine import Engine
+    from headrace.runtime.ports import Store
     from headrace.runtime.settings import Settings
+
+_SHORTEST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 10.0
+
+T = TypeVar("T")
 
 
 @click.command("run")
@@ -38,14 +45,16 @@ def command(target: str | None, broker: str | None, app: str | None, until_idle:
 
 async def _run(settings: Settings, *, until_idle: bool) -> int:
     from headrace.cli.logs import Journal  # noqa: PLC0415
-    from headrace.compose import engine_of, open_store, workshop  # noqa: PLC0415
+    from headrace.compose import engine_of, workshop  # noqa: PLC0415
 
     folder = Path.cwd()
     stops = Stops()
-    async with workshop(settings, folder) as shop, open_store(settings, folder) as store:
-        engine = engine_of(shop, store, [Journal()])
+    async with AsyncExitStack() as stack:
+        shop = await stack.enter_async_context(workshop(settings, folder))
+        engine = await _opened(stack, stops, settings, folder, lambda store: engine_of(shop, store, [Journal()]))
+        if engine is None:
+            return 0
         try:
-            await engine.open()
             _greet(engine, settings)
             await stops.first_or(engine.until_idle() if until_idle else None)
             blocked = engine.blocked if until_idle and not stops.stopped else []
@@ -54,6 +63,55 @@ async def _run(settings: Settings, *, until_idle: bool) -> int:
     for problem in blocked:
         say(f"headrace: not idle: {problem}")
     return 1 if blocked else 0
+
+
+async def _opened(
+    stack: AsyncExitStack, stops: Stops, settings: Settings, folder: Path, engine_on: Callable[[Store], Engine]
+) -> Engine | None:
+    """An engine that serves, on a broker that `stack` closes. Waits for a broker elsewhere that cannot be reached.
+
+    None if a signal came first.
+    """
+    import structlog  # noqa: PLC0415
+
+    from headrace.functions.errors import BrokerUnavailable  # noqa: PLC0415
+    from headrace.triggers.url import is_embedded  # noqa: PLC0415
+
+    reason, pause_s = "", _SHORTEST_PAUSE_S
+    while not stops.stopped:
+        try:
+            return await _open(stack, stops, settings, folder, engine_on)
+        except BrokerUnavailable as error:
+            if is_embedded(settings.broker):
+                raise
+            if str(error) != reason:
+                reason = str(error)
+                structlog.get_logger("headrace").warning("waiting for the broker", reason=reason)
+        await stops.first_or(asyncio.sleep(pause_s))
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+    return None
+
+
+async def _open(
+    stack: AsyncExitStack, stops: Stops, settings: Settings, folder: Path, engine_on: Callable[[Store], Engine]
+) -> Engine | None:
+    from headrace.compose import open_store  # noqa: PLC0415
+
+    async with AsyncExitStack() as attempt:
+        opening = open_store(settings, folder)
+        if (store := await stops.unless(attempt.enter_async_context(opening))) is None:
+            return None
+        engine = engine_on(store)
+        try:
+            await stops.unless(engine.open())
+        except BaseException:
+            await engine.close(0.0)
+            raise
+        if stops.stopped:
+            await engine.close(0.0)
+            return None
+        await stack.enter_async_context(attempt.pop_all())
+        return engine
 
 
 def _greet(engine: Engine, settings: Settings) -> None:
@@ -83,6 +141,18 @@ class Stops:
     def stopped(self) -> bool:
         """Whether a signal has come."""
         return self._first.is_set()
+
+    async def unless(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """What `work` gives; None if the first signal comes before, and `work` is cancelled then."""
+        task = asyncio.ensure_future(work)
+        signalled = asyncio.ensure_future(self._first.wait())
+        try:
+            await asyncio.wait([task, signalled], return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            signalled.cancel()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def first_or(self, work: Coroutine[Any, Any, None] | None) -> None:
         """Wait for the first signal, or for `work` to end."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from headrace.functions.errors import BrokerUnavailable
 from headrace.functions.names import dead_letter_topic_of, group_of
 from headrace.runtime.deadletter import Sender
 from headrace.runtime.demands import check_demands
@@ -24,6 +25,7 @@ from headrace.sandbox.pool import Pool
 from headrace.sandbox.wire import Outlet
 
 BACKLOG_NOTICE = 1000
+_PAUSE_S = 0.5
 
 log = structlog.get_logger("headrace")
 
@@ -79,10 +81,13 @@ class Engine:
         """Wait until every event there is has ended and is settled, or a function cannot go on."""
         while True:
             before = self._activity()
-            topics = await self._store.topics()
-            if self._is_paused or (self._caught_up(topics) and self._activity() == before):
-                return
-            await self._store.changed(0.05)
+            try:
+                topics = await self._store.topics()
+                if self._is_paused or (self._caught_up(topics) and self._activity() == before):
+                    return
+                await self._store.changed(0.05)
+            except BrokerUnavailable:  # subscriptions say so, and go on by themselves
+                await asyncio.sleep(_PAUSE_S)
 
     async def close(self, drain_s: float) -> None:
         """Drain within `drain_s` seconds, then end everything; what did not end goes back uncharged."""

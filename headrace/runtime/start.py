@@ -25,6 +25,8 @@ async def progress_at(
         return Progress(await _start_of(assigned, start or "earliest", reader))
     topic, partition = assigned.partition
     about = {"function": spec.name, "topic": topic, "partition": partition}
+    if assigned.watermark > assigned.bounds.end and exact:
+        raise BadProgress(f"the log ends at {assigned.bounds.end}, before what was done ({assigned.watermark})")
     try:
         progress = Progress.restore(assigned.watermark, assigned.progress)
     except BadProgress as error:

@@ -30,13 +30,14 @@ class Kind:
     """A broker and what it can beyond its `Features`. `place` gets a directory and gives what opens clients of one log.
 
     `shared_groups`: a group may have members in several clients at once. `moves_only_what_moves`: a rebalance leaves
-    partitions alone that stay where they are. `needs`: the fixture whose value `empty` gets first, and `place` then.
+    partitions alone that stay where they are. `transactional`: its settlements are asked to be. `needs`: the fixture whose value `empty` gets first, and `place` then.
     """
 
     name: str
     place: Callable[[Any], Open]
     shared_groups: bool
     moves_only_what_moves: bool = True
+    transactional: bool = True
     needs: str = "tmp_path"
     empty: Callable[[Any], Awaitable[None]] | None = None
 
@@ -54,7 +55,11 @@ def _memory_like_kafka(directory: Path) -> Open:
 
 
 def _kafka(bootstrap: str) -> Open:
-    return lambda: opened(bootstrap)
+    return lambda: opened(bootstrap, transactional=False)
+
+
+def _kafka_in_transactions(bootstrap: str) -> Open:
+    return lambda: opened(bootstrap, transactional=True)
 
 
 def _on(disk: Disk, progress_limit: int | None = None) -> Open:
@@ -67,8 +72,24 @@ def _on(disk: Disk, progress_limit: int | None = None) -> Open:
 BROKERS = [
     Kind("sqlite", _sqlite, shared_groups=False),
     Kind("memory", _memory, shared_groups=True),
-    Kind("memory-at-least-once", _memory_like_kafka, shared_groups=True),
-    Kind("kafka", _kafka, shared_groups=True, moves_only_what_moves=False, needs="contract_kafka", empty=emptied),
+    Kind("memory-at-least-once", _memory_like_kafka, shared_groups=True, transactional=False),
+    Kind(
+        "kafka",
+        _kafka,
+        shared_groups=True,
+        moves_only_what_moves=False,
+        transactional=False,
+        needs="contract_kafka",
+        empty=emptied,
+    ),
+    Kind(
+        "kafka-transactional",
+        _kafka_in_transactions,
+        shared_groups=True,
+        moves_only_what_moves=False,
+        needs="contract_kafka",
+        empty=emptied,
+    ),
 ]
 _ENVIRONMENT = dict(os.environ)  # as the run was called: each test has its HEADRACE_* taken away
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient
 
+from headrace.runtime.ports import Rebalance
 from headrace.triggers.brokers.kafka import KafkaLog, KafkaSettings
+from headrace.triggers.brokers.kafka.member import KafkaMember
 
 
 async def emptied(bootstrap: str) -> None:
@@ -21,7 +24,16 @@ async def emptied(bootstrap: str) -> None:
         await admin.close()
 
 
-async def opened(bootstrap: str) -> KafkaLog:
+async def opened(bootstrap: str, *, transactional: bool) -> KafkaLog:
     """A client. Heartbeats are quick, because members learn from them that a group changes."""
     settings = KafkaSettings(bootstrap, session_timeout_s=10.0, heartbeat_s=0.1)
-    return await KafkaLog.open(settings)
+    return await (_InTransactions if transactional else KafkaLog).open(settings)
+
+
+class _InTransactions(KafkaLog):
+    """A client all of whose groups settle in transactions."""
+
+    async def join(
+        self, group: str, topics: Sequence[str], rebalance: Rebalance, *, transactional: bool = True
+    ) -> KafkaMember:
+        return await super().join(group, topics, rebalance, transactional=transactional)

@@ -13,8 +13,6 @@ from kafkaclient import PATIENCE, append, everything, fresh, quick
 from headrace.functions.errors import BrokerUnavailable
 from headrace.runtime.ports import TopicSpec
 from headrace.triggers.brokers.kafka import KafkaLog
-from headrace.triggers.brokers.kafka.calls import Calls
-from headrace.triggers.brokers.kafka.cluster import Cluster
 from headrace.triggers.brokers.kafka.committer import NotOwner
 from headrace.triggers.brokers.kafka.mark import Mark
 from headrace.triggers.brokers.kafka.transactor import Transactor
@@ -25,8 +23,6 @@ class Bench:
 
     def __init__(self, bootstrap: str) -> None:
         self.settings = quick(bootstrap)
-        self.calls = Calls(bootstrap, self.settings.timeout_s)
-        self.cluster = Cluster(self.settings, self.calls)
         self.group, self.orders, self.emails = fresh("app.f"), fresh("orders"), fresh("emails")
         self.log: KafkaLog
         self.made: list[Transactor] = []
@@ -37,7 +33,7 @@ class Bench:
         return self
 
     async def transactor(self) -> Transactor:
-        one = Transactor(self.settings, self.calls, self.cluster, self.group, (self.orders, 0))
+        one = Transactor(self.log._desk, self.group, (self.orders, 0))
         self.made.append(one)
         await one.open()
         one.begin(await self.mark())
@@ -45,7 +41,7 @@ class Bench:
 
     async def mark(self) -> Mark | None:
         place = (self.orders, 0)
-        marks = await self.cluster.until_answered("asking", lambda: self.cluster.marks(self.group, [place]))
+        marks = await self.log._cluster.until_answered("asking", lambda: self.log._cluster.marks(self.group, [place]))
         return marks.get(place)
 
     def emits(self, *names: str) -> list[Any]:
@@ -67,10 +63,9 @@ class Bench:
 
     async def close(self) -> None:
         for one in self.made:
-            await one.close()
+            one.give_up()
+            await one.ended()
         await self.log.close()
-        self.calls.close()
-        await self.cluster.close()
 
 
 @pytest.fixture

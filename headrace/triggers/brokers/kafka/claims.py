@@ -11,20 +11,22 @@ from headrace.runtime.ports import Partition, Settlement
 
 if TYPE_CHECKING:
     from headrace.triggers.brokers.kafka.member import KafkaMember
+    from headrace.triggers.brokers.kafka.transactor import Transactor
 
 
 @dataclass(eq=False, slots=True)
 class Claim:
     """One assignment of a partition. `membership` is the generation and member id that its commits are made as.
 
-    Settlements take their `turn` one after another. `published` is one whose appends are acknowledged and whose commit
-    is not: settled again, it is not published again.
+    `transactor` settles it in transactions, if the group has them. Settlements take their `turn` one after another.
+    `published` is one whose appends are acknowledged and whose commit is not: settled again, it is not published again.
     """
 
     member: KafkaMember
     partition: Partition
     epoch: int
     membership: tuple[int, str]
+    transactor: Transactor | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     published: Settlement | None = None
     is_over: bool = False
@@ -40,19 +42,23 @@ class Claims:
     def __repr__(self) -> str:
         return f"<Claims on {len(self._claims)} partitions>"
 
-    def make(self, member: KafkaMember, partition: Partition, membership: tuple[int, str]) -> Claim:
+    def make(
+        self, member: KafkaMember, partition: Partition, membership: tuple[int, str], transactor: Transactor | None
+    ) -> Claim:
         """A new claim. Epochs grow from owner to owner, also between hosts, as far as their clocks agree.
 
         They are names: what fences an owner is the group's generation.
         """
         self._last_epoch = max(self._last_epoch + 1, time.time_ns() // 1000)
-        claim = Claim(member, partition, self._last_epoch, membership)
+        claim = Claim(member, partition, self._last_epoch, membership, transactor)
         self._claims.setdefault((member.group, partition), []).append(claim)
         return claim
 
     def drop(self, claim: Claim) -> None:
         """A claim is over."""
         claim.is_over = True
+        if claim.transactor is not None:
+            claim.transactor.give_up()
         of_partition = self._claims.get((claim.member.group, claim.partition), [])
         if claim in of_partition:
             of_partition.remove(claim)

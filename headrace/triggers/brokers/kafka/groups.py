@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 from aiokafka.protocol.admin import ListGroupsRequest
 
 from headrace.runtime.ports import Bounds, Lag, Partition
+from headrace.triggers.brokers.kafka.afterglow import Afterglow
 from headrace.triggers.brokers.kafka.cluster import Cluster
 from headrace.triggers.brokers.kafka.failure import raise_for
 from headrace.triggers.brokers.kafka.mark import Mark
 from headrace.triggers.brokers.kafka.reader import Reader
 from headrace.triggers.brokers.kafka.topics import Topics
 
+_PAUSE_S = 0.01
 _LOOK_CLOSER = 64  # a tail this short may be nothing but transaction markers
 
 
 class Groups:
     """The consumer groups of a cluster."""
 
-    def __init__(self, cluster: Cluster, topics: Topics, reader: Reader) -> None:
+    def __init__(self, cluster: Cluster, topics: Topics, reader: Reader, afterglow: Afterglow) -> None:
         self._cluster = cluster
+        self._afterglow = afterglow
         self._topics = topics
         self._reader = reader
 
@@ -54,7 +58,11 @@ class Groups:
 
     async def _marks(self, group: str) -> dict[Partition, Mark]:
         counts = self._topics.counts  # what a group committed on a topic that was deleted is no lag
-        found = await self._cluster.marks(group)
+        while True:
+            found = await self._cluster.marks(group)
+            if not self._afterglow.hides_marks(group, found):
+                break
+            await asyncio.sleep(_PAUSE_S)
         return {(topic, number): mark for (topic, number), mark in found.items() if number < counts.get(topic, 0)}
 
     async def _end(self, partition: Partition, mark: Mark, bounds: Bounds) -> int:

@@ -18,12 +18,12 @@ log = structlog.get_logger("headrace")
 
 
 async def look_up(
-    cluster: Cluster, group: str, partitions: Sequence[Partition]
+    cluster: Cluster, group: str, partitions: Sequence[Partition], *, exact: bool
 ) -> tuple[dict[Partition, Mark], dict[Partition, Bounds]]:
     """The group's marks, where it has any, and the bounds of all.
 
     A mark beyond the end is of a log that was cut, or of a topic that was made anew: its owner begins at the beginning,
-    which repeats some and loses none.
+    which repeats some and loses none; where nothing may be repeated (`exact`) the mark is left as it is.
     """
     if not partitions:
         return {}, {}
@@ -37,7 +37,7 @@ async def look_up(
             break
         doubts += 1
         await asyncio.sleep(_PAUSE_S)  # a new leader may not know its end for a moment
-    for one in cut:
+    for one in () if exact else cut:
         where = {"topic": one[0], "partition": one[1], "committed": marks[one].watermark, "end": bounds[one].end}
         log.warning("the log ends before what was done; starting at its beginning", group=group, **where)
         marks[one] = Mark(bounds[one].start, "")

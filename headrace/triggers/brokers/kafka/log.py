@@ -23,13 +23,15 @@ from headrace.runtime.ports import (
     TopicInfo,
     TopicSpec,
 )
+from headrace.triggers.brokers.kafka.afterglow import Afterglow
 from headrace.triggers.brokers.kafka.calls import Calls
 from headrace.triggers.brokers.kafka.claims import Claim, Claims
 from headrace.triggers.brokers.kafka.cluster import Cluster
 from headrace.triggers.brokers.kafka.committer import NotOwner
+from headrace.triggers.brokers.kafka.desk import Desk
 from headrace.triggers.brokers.kafka.groups import Groups
 from headrace.triggers.brokers.kafka.mark import PROGRESS_LIMIT, Mark
-from headrace.triggers.brokers.kafka.member import Desk, KafkaMember
+from headrace.triggers.brokers.kafka.member import KafkaMember
 from headrace.triggers.brokers.kafka.producer import Producer
 from headrace.triggers.brokers.kafka.publisher import Publisher
 from headrace.triggers.brokers.kafka.reader import Reader
@@ -42,21 +44,22 @@ class KafkaLog:
     """A Kafka cluster; implements `ports.Store`. Made by `open`.
 
     At-least-once: the appends of a settlement are acknowledged by all replicas in sync before its progress is
-    committed.
+    committed. In transactions: both are visible together, or neither.
     """
 
-    features = Features(transactions=False, delayed=False, progress_limit=PROGRESS_LIMIT, seek_by_time=True)
+    features = Features(transactions=True, delayed=False, progress_limit=PROGRESS_LIMIT, seek_by_time=True)
 
     def __init__(self, settings: KafkaSettings) -> None:
         self.cluster = ""
-        self._calls = Calls(settings.bootstrap, settings.timeout_s)
+        self._calls = Calls(settings.place, settings.timeout_s)
         self._cluster = Cluster(settings, self._calls)
-        self._topics = Topics(settings, self._cluster)
+        afterglow = Afterglow()
+        self._topics = Topics(settings, self._cluster, afterglow)
         self._reader = Reader(self._calls, self._cluster, self._topics)
-        self._groups = Groups(self._cluster, self._topics, self._reader)
+        self._groups = Groups(self._cluster, self._topics, self._reader, afterglow)
         self._publisher = Publisher(Producer(settings), self._calls, self._size_limit)
         self._claims = Claims()
-        self._desk = Desk(settings, self._calls, self._cluster, self._topics, self._claims)
+        self._desk = Desk(settings, self._calls, self._cluster, self._topics, self._claims, afterglow)
         self._members: list[KafkaMember] = []
 
     @classmethod
@@ -86,7 +89,7 @@ class KafkaLog:
         return positions
 
     async def settle(self, settlement: Settlement) -> None:
-        """See `ports.Broker.settle`: first the appends are acknowledged, then the progress is committed."""
+        """See `ports.Broker.settle`: the appends are acknowledged, then the progress is committed; or a transaction."""
         self._calls.check()
         if (size := len(settlement.progress)) > PROGRESS_LIMIT:
             raise BrokerError(
@@ -108,9 +111,7 @@ class KafkaLog:
     ) -> KafkaMember:
         """See `ports.Broker.join`."""
         self._calls.check()
-        if transactional:
-            raise BrokerError(f"group {group!r}: transactions on Kafka are not built yet in this version")
-        member = KafkaMember(self._desk, group, topics, rebalance)
+        member = KafkaMember(self._desk, group, topics, rebalance, exact=transactional)
         self._members = [*(one for one in self._members if not one.has_left), member]
         await member.open()
         return member
@@ -151,10 +152,15 @@ class KafkaLog:
         """Raises `NotOwner` if the claim is over, having written nothing as far as that was known before."""
         if claim.is_over or not await claim.member.link.confirm() or claim.is_over:
             raise NotOwner
+        mark = Mark.of(settlement.watermark, settlement.progress)
+        if claim.transactor is not None:
+            places = await self._topics.placed(settlement.appends)
+            await claim.transactor.settle(mark, list(zip(settlement.appends, places, strict=True)))
+            self._reader.appended()
+            return
         if settlement.appends and claim.published is not settlement:
             await self.append(settlement.appends)
             claim.published = settlement
-        mark = Mark.of(settlement.watermark, settlement.progress)
         await claim.member.committer.commit(claim.membership, claim.partition, mark)
         claim.published = None
 

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,16 +19,14 @@ from aiokafka import TopicPartition
 from headrace.functions.errors import BrokerError, BrokerUnavailable
 from headrace.runtime.ports import Assigned, Bounds, Fetched, Partition, Rebalance
 from headrace.triggers.brokers.kafka import inside
-from headrace.triggers.brokers.kafka.calls import Calls
-from headrace.triggers.brokers.kafka.claims import Claim, Claims
-from headrace.triggers.brokers.kafka.cluster import Cluster
+from headrace.triggers.brokers.kafka.claims import Claim
 from headrace.triggers.brokers.kafka.committer import Committer
+from headrace.triggers.brokers.kafka.desk import Desk
 from headrace.triggers.brokers.kafka.handover import look_up
 from headrace.triggers.brokers.kafka.intake import Intake, Truncated
 from headrace.triggers.brokers.kafka.link import Link, Revival
 from headrace.triggers.brokers.kafka.mark import Mark
-from headrace.triggers.brokers.kafka.settings import KafkaSettings
-from headrace.triggers.brokers.kafka.topics import Topics
+from headrace.triggers.brokers.kafka.transactor import Transactor
 
 _IDLE_S = 1.0
 _LOOK_S = 0.1
@@ -37,25 +34,15 @@ _LOOK_S = 0.1
 log = structlog.get_logger("headrace")
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What the members of a store share."""
-
-    settings: KafkaSettings
-    calls: Calls
-    cluster: Cluster
-    topics: Topics
-    claims: Claims
-
-
 class KafkaMember:
-    """Implements `ports.Member`. Made by `open`."""
+    """Implements `ports.Member`. Made by `open`. `exact`: its settlements are transactions."""
 
-    def __init__(self, desk: Desk, group: str, topics: Sequence[str], rebalance: Rebalance) -> None:
+    def __init__(self, desk: Desk, group: str, topics: Sequence[str], rebalance: Rebalance, *, exact: bool) -> None:
         self.group = group
         self.link = Link(group, desk.settings, desk.calls, _Told(self))
         self.committer = Committer(group, desk.calls, self.link.commit)
         self._desk = desk
+        self._exact = exact
         self._topics = list(dict.fromkeys(topics))
         self._rebalance = rebalance
         self._intake = Intake(group, desk.cluster)
@@ -120,6 +107,7 @@ class KafkaMember:
         self._topics = list(dict.fromkeys(topics))
         self._settled_in.clear()
         self.link.subscribe(self._topics)
+        await self._until_settled_in()
 
     async def leave(self) -> None:
         """See `ports.Member.leave`. Doing it twice does nothing."""
@@ -131,16 +119,16 @@ class KafkaMember:
                 if owned := list(self._claims):
                     await self._rebalance.revoked(owned)
             finally:
-                self._forget()
+                transactors = self._forget()
                 self.link.put_away()
-                await self.link.ended()
+                await asyncio.gather(self.link.ended(), *(one.ended() for one in transactors))
 
     async def close(self) -> None:
         """End without telling the runtime."""
         self._end()
-        self._forget()
+        transactors = self._forget()
         self.link.put_away()
-        await asyncio.gather(self.link.ended(), self.committer.close())
+        await asyncio.gather(self.link.ended(), self.committer.close(), *(one.ended() for one in transactors))
 
     @property
     def has_left(self) -> bool:
@@ -169,25 +157,39 @@ class KafkaMember:
                 return
             membership = inside.membership(consumer)
             self.link.heard(time.monotonic())
+            made = [Transactor(self._desk, self.group, one) for one in partitions] if self._exact else []
             try:
-                marks, bounds = await look_up(self._desk.cluster, self.group, partitions)
-            except BrokerError as error:
+                # To be the only one who can settle comes before looking up what was settled.
+                await asyncio.gather(*(one.open() for one in made))
+                marks, bounds = await look_up(self._desk.cluster, self.group, partitions, exact=self._exact)
+            except BaseException as error:
+                for transactor in made:
+                    transactor.give_up()
+                if not isinstance(error, BrokerError):
+                    raise
                 log.warning("partitions were assigned and cannot be looked at", group=self.group, error=str(error))
                 self.link.rejoin()
                 return
-            if assigned := self._claim(membership, marks, bounds):
+            if assigned := self._claim(membership, marks, bounds, made):
                 await self._guarded(partial(self._rebalance.assigned, assigned))
             self._settled_in.set()
             self._intake.bell.set()
 
     def _claim(
-        self, membership: tuple[int, str], marks: Mapping[Partition, Mark], bounds: dict[Partition, Bounds]
+        self,
+        membership: tuple[int, str],
+        marks: Mapping[Partition, Mark],
+        bounds: dict[Partition, Bounds],
+        transactors: Sequence[Transactor],
     ) -> list[Assigned]:
+        settling = {transactor.partition: transactor for transactor in transactors}
         self._intake.begin(bounds)
         assigned = []
         for one in sorted(bounds):
-            claim = self._claims[one] = self._desk.claims.make(self, one, membership)
             mark = marks.get(one)
+            if (transactor := settling.get(one)) is not None:
+                transactor.begin(mark)
+            claim = self._claims[one] = self._desk.claims.make(self, one, membership, transactor)
             watermark, progress = (None, b"") if mark is None else (mark.watermark, mark.progress)
             assigned.append(Assigned(one, claim.epoch, watermark, progress, bounds[one]))
         return assigned
@@ -259,12 +261,15 @@ class KafkaMember:
         self._intake.bell.set()
         self._revival.cancel()
 
-    def _forget(self) -> None:
-        for claim in self._claims.values():
+    def _forget(self) -> list[Transactor]:
+        """Own nothing any more; what settled it, and may take a moment to end."""
+        claims = list(self._claims.values())
+        for claim in claims:
             self._desk.claims.drop(claim)
         self._claims.clear()
         self._intake.stop()
         self._settled_in.clear()
+        return [claim.transactor for claim in claims if claim.transactor is not None]
 
     def _check_joined(self) -> None:
         self._desk.calls.check()

@@ -11,24 +11,26 @@ from aiokafka.admin.config_resource import ConfigResourceType
 from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
 
 from headrace.functions.partition import partition_of
-from headrace.runtime.ports import Append, Partition, TopicInfo, TopicSpec
+from headrace.runtime.ports import Append, Bounds, Partition, TopicInfo, TopicSpec
+from headrace.triggers.brokers.kafka.afterglow import Afterglow
 from headrace.triggers.brokers.kafka.cluster import Cluster
 from headrace.triggers.brokers.kafka.failure import raise_for, unknown_topic
 from headrace.triggers.brokers.kafka.logdirs import LogDirsRequest, sizes_of
 from headrace.triggers.brokers.kafka.settings import KafkaSettings
 from headrace.triggers.brokers.refusal import check_spec, no_partition
 
-_CONFIGS = ["retention.ms", "retention.bytes", "cleanup.policy"]
+_CONFIGS = ["retention.ms", "retention.bytes", "cleanup.policy", "max.message.bytes"]
 _PAUSE_S = 0.02
 
 
 class Topics:
     """The topics of a cluster. `counts` is how many partitions each had when it was last asked."""
 
-    def __init__(self, settings: KafkaSettings, cluster: Cluster) -> None:
+    def __init__(self, settings: KafkaSettings, cluster: Cluster, afterglow: Afterglow) -> None:
         self.counts: dict[str, int] = {}
         self._settings = settings
         self._cluster = cluster
+        self._afterglow = afterglow
         self._asked_at = 0.0
         self._turn = 0
 
@@ -74,7 +76,7 @@ class Topics:
         every = [(name, number) for name, count in self.counts.items() for number in range(count)]
         ask = self._cluster.until_answered
         bounds, sizes, configs = await asyncio.gather(
-            ask("asking for the ends of the topics", lambda: self._cluster.bounds(every)),
+            ask("asking for the ends of the topics", lambda: self._bounds(every)),
             ask("asking for the sizes of the topics", lambda: self._sizes(nodes)),
             ask("asking for the settings of the topics", lambda: self._configs(self.counts)),
         )
@@ -84,9 +86,17 @@ class Topics:
                 bounds=[bounds[name, number] for number in range(count)],
                 bytes=sum(sizes.get((name, number), 0) for number in range(count)),
                 spec=_spec_of(name, count, configs.get(name, {})),
+                max_bytes=_number(configs.get(name, {}).get("max.message.bytes")),
             )
             for name, count in sorted(self.counts.items())
         }
+
+    async def _bounds(self, every: Collection[Partition]) -> dict[Partition, Bounds]:
+        while True:
+            bounds = await self._cluster.bounds(every)
+            if not self._afterglow.hides_ends(bounds):
+                return bounds
+            await asyncio.sleep(_PAUSE_S)
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> list[str]:
         """Make what is missing; the names made, once every broker that answers knows them."""
@@ -99,7 +109,7 @@ class Topics:
         made = await self._cluster.until_answered(
             f"making the topics {', '.join(missing)}", lambda: self._make(missing)
         )
-        await self._cluster.until_answered("waiting for new topics", lambda: self._until_led(made))
+        await self._cluster.until_answered("waiting for new topics", lambda: self._until_led(missing))
         await self.refresh()
         return made
 
@@ -131,9 +141,11 @@ class Topics:
     async def _until_led(self, names: Collection[str]) -> None:
         """Wait until the partitions of new topics have leaders: before, nothing can be written to them."""
         while True:
-            ready = {
-                name for name, parts in _topics_in(await self._cluster.metadata()) if all(one[2] >= 0 for one in parts)
-            }
+            answer = await self._cluster.metadata_of(names)
+            for code, name, *_ in answer.topics:
+                if code == errors.TopicAuthorizationFailedError.errno:
+                    raise_for(code, f"topic {name!r}")
+            ready = {name for name, parts in _topics_in(answer) if all(one[2] >= 0 for one in parts)}
             if ready >= set(names):
                 return
             await asyncio.sleep(_PAUSE_S)
@@ -163,11 +175,16 @@ def _topics_in(answer: Any) -> list[tuple[str, list[Any]]]:
 
 
 def _configs_of(spec: TopicSpec) -> list[tuple[str, str]]:
-    return [
+    configs = [
         ("retention.ms", str(-1 if spec.retention_ms is None else spec.retention_ms)),
         ("retention.bytes", str(-1 if spec.retention_bytes is None else spec.retention_bytes)),
         ("cleanup.policy", spec.cleanup),
     ]
+    return configs if spec.max_bytes is None else [*configs, ("max.message.bytes", str(spec.max_bytes))]
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text else None
 
 
 def _spec_of(name: str, partitions: int, configs: Mapping[str, str]) -> TopicSpec:

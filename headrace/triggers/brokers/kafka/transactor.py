@@ -19,12 +19,10 @@ from aiokafka.structs import OffsetAndMetadata
 from headrace.runtime.ports import Append, Partition
 from headrace.sandbox.headers import unpack
 from headrace.triggers.brokers.kafka import inside
-from headrace.triggers.brokers.kafka.calls import Calls
-from headrace.triggers.brokers.kafka.cluster import Cluster
 from headrace.triggers.brokers.kafka.committer import NotOwner
+from headrace.triggers.brokers.kafka.desk import Desk
 from headrace.triggers.brokers.kafka.mark import Mark
 from headrace.triggers.brokers.kafka.putaway import Detached
-from headrace.triggers.brokers.kafka.settings import KafkaSettings
 
 _SPACING_S = 0.05
 """Between two transactions: the coordinator is busy with the markers of one before it takes the next of that id."""
@@ -33,18 +31,17 @@ _SPACING_S = 0.05
 class Transactor:
     """Settles `partition` for `group`. `open` it before the group's mark is read; then tell it that mark by `begin`."""
 
-    def __init__(
-        self, settings: KafkaSettings, calls: Calls, cluster: Cluster, group: str, partition: Partition
-    ) -> None:
+    def __init__(self, desk: Desk, group: str, partition: Partition) -> None:
         self.transactional_id = f"{group}/{partition[0]}/{partition[1]}"
-        self._settings = settings
-        self._calls = calls
-        self._cluster = cluster
+        self._desk = desk
         self._group = group
-        self._partition = partition
+        self.partition = partition
         self._producer: Any = None
         self._mark: Mark | None = None
         self._earliest = 0.0
+        self._given_up = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._detached = Detached()
 
     def __repr__(self) -> str:
@@ -53,14 +50,16 @@ class Transactor:
 
     async def open(self) -> None:
         """Fence all others with this id, and end what they left open. Raises `BrokerError`."""
-        async with self._calls.bounded(f"beginning transactions as {self.transactional_id!r}"):
-            producer = AIOKafkaProducer(**self._settings.producer(), transactional_id=self.transactional_id)
+        async with self._desk.calls.bounded(f"beginning transactions as {self.transactional_id!r}"):
+            producer = AIOKafkaProducer(**self._desk.settings.producer(), transactional_id=self.transactional_id)
             try:
                 await producer.start()
             except BaseException:
                 self._put_away(producer)
                 raise
             self._producer = producer
+            if self._given_up:  # meanwhile
+                self._let_go()
 
     def begin(self, mark: Mark | None) -> None:
         """The mark as it was read after `open`."""
@@ -69,40 +68,57 @@ class Transactor:
     async def settle(self, mark: Mark, appends: Sequence[tuple[Append, Partition]]) -> None:
         """Write the appends, each to its place, and the mark: all or nothing, and once however often it is asked.
 
-        Raises `NotOwner` if somebody else has settled meanwhile, else `BrokerError`.
+        Raises `NotOwner` if somebody else has settled meanwhile or it was given up, else `BrokerError`.
         """
-        if self._producer is None and await self._is_written(mark):
+        self._idle.clear()
+        try:
+            await self._settle(mark, appends)
+        finally:
+            self._idle.set()
+            if self._given_up:
+                self._let_go()
+
+    def give_up(self) -> None:
+        """Settle nothing more, and let go of the producer, aside: once a settlement under way has come to its end.
+
+        An open transaction is aborted then, if that can be done soon.
+        """
+        self._given_up = True
+        if self._idle.is_set():
+            self._let_go()
+
+    async def ended(self) -> None:
+        """Wait until what was given up has ended."""
+        await self._idle.wait()
+        await self._detached.close()
+
+    async def _settle(self, mark: Mark, appends: Sequence[tuple[Append, Partition]]) -> None:
+        if mark == self._mark or (self._producer is None and not self._given_up and await self._is_written(mark)):
             return
         await asyncio.sleep(max(0.0, self._earliest - asyncio.get_running_loop().time()))
+        if self._given_up:
+            raise NotOwner
         producer = self._producer
         try:
-            async with self._calls.bounded(f"settling as {self.transactional_id!r}"):
-                await self._transact(producer, mark, appends)
+            async with self._desk.calls.bounded(f"settling as {self.transactional_id!r}"):
+                ends = await self._transact(producer, mark, appends)
         except BaseException:
-            self._producer = None  # whether it is written will be looked up
-            self._put_away(producer)
+            self._let_go()  # whether it is written will be looked up
             raise
         self._mark = mark
+        self._desk.afterglow.committed(self._group, self.partition, mark, ends)
         self._earliest = asyncio.get_running_loop().time() + _SPACING_S
-
-    async def close(self) -> None:
-        """Give the id up. An open transaction is aborted, if that can be done soon."""
-        if self._producer is not None:
-            self._put_away(self._producer)
-            self._producer = None
-        await self._detached.close()
 
     async def _is_written(self, mark: Mark) -> bool:
         """After a failure: whether that mark had been written all the same. Raises `NotOwner` if another was."""
         await self.open()
-        ask = partial(self._cluster.marks, self._group, [self._partition])
+        ask = partial(self._desk.cluster.marks, self._group, [self.partition])
         try:
-            found = (await self._cluster.until_answered(f"asking for the offset of {self._group!r}", ask)).get(
-                self._partition
+            found = (await self._desk.cluster.until_answered(f"asking for the offset of {self._group!r}", ask)).get(
+                self.partition
             )
         except BaseException:
-            self._put_away(self._producer)
-            self._producer = None
+            self._let_go()
             raise
         if found == mark:
             self._mark = mark
@@ -111,25 +127,39 @@ class Transactor:
             raise NotOwner
         return False
 
-    async def _transact(self, producer: Any, mark: Mark, appends: Sequence[tuple[Append, Partition]]) -> None:
+    async def _transact(
+        self, producer: Any, mark: Mark, appends: Sequence[tuple[Append, Partition]]
+    ) -> dict[Partition, int]:
+        """The offsets behind what was written, for each partition."""
         await producer.begin_transaction()
         queues: dict[Partition, deque[Append]] = {}
         for append, place in appends:
             queues.setdefault(place, deque()).append(append)
         writing = (self._write(producer, place, queue) for place, queue in queues.items())
-        for failure in await asyncio.gather(*writing, return_exceptions=True):
-            if failure is not None:
-                raise failure
+        ends: dict[Partition, int] = {}
+        for place, end in zip(queues, await asyncio.gather(*writing, return_exceptions=True), strict=True):
+            if isinstance(end, BaseException):
+                raise end
+            ends[place] = end
         offset = OffsetAndMetadata(mark.watermark, mark.metadata)
-        await producer.send_offsets_to_transaction({TopicPartition(*self._partition): offset}, self._group)
+        await producer.send_offsets_to_transaction({TopicPartition(*self.partition): offset}, self._group)
         await producer.commit_transaction()
+        return ends
 
-    async def _write(self, producer: Any, place: Partition, queue: deque[Append]) -> None:
+    async def _write(self, producer: Any, place: Partition, queue: deque[Append]) -> int:
         topic, number = place
+        end = 0
         while queue:
             batch = producer.create_batch()
             _fill(batch, queue)
-            await (await producer.send_batch(batch, topic, partition=number))
+            written = await (await producer.send_batch(batch, topic, partition=number))
+            end = written.offset + batch.record_count()
+        return end
+
+    def _let_go(self) -> None:
+        if self._producer is not None:
+            self._put_away(self._producer)
+            self._producer = None
 
     def _put_away(self, producer: Any) -> None:
         self._detached.put_away(partial(_end, producer), lambda: inside.kill_producer(producer))
