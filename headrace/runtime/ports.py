@@ -57,13 +57,15 @@ class Features:
     """What a broker can honour. An option that needs what is missing is refused at start.
 
     `progress_limit` is the largest `Settlement.progress` in bytes, None for no limit. `transactions`: a settlement is
-    visible whole or not at all.
+    visible whole or not at all, if the group asks for that. `rebalance_s` is how long a member may take over `revoked`,
+    in seconds, before the group goes on without it.
     """
 
     transactions: bool
     delayed: bool
     progress_limit: int | None
     seek_by_time: bool
+    rebalance_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ from headrace.sandbox.manifest import FunctionSpec
 FETCH = 500
 MOST_EVENTS = 2000  # of one partition, delivered and not ended
 MOST_BYTES = 64 << 20  # of one function, likewise
-REVOKE_S = 20.0  # for each step of letting go: running out, being killed, settling
+# The parts of a rebalance that the steps of letting go may take: running out, being killed, settling.
+_RUN_OUT, _BE_KILLED, _SETTLE = 0.6, 0.1, 0.2
 
 _SHORTEST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
@@ -139,13 +140,15 @@ class Subscription:
     async def revoked(self, partitions: Sequence[Partition]) -> None:
         """Let go of partitions: when this returns, what ran has ended or been killed, and what is done is settled."""
         leaving = [self._shards[partition] for partition in partitions if partition in self._shards]
+        whole_s = self._store.features.rebalance_s
         for shard in leaving:
             shard.retire()
-        await self._until(lambda: not any(shard.in_flight for shard in leaving), REVOKE_S)
+        self.dispatch.recall()  # what has not started need not
+        await self._until(lambda: not any(shard.in_flight for shard in leaving), _RUN_OUT * whole_s)
         if any(shard.in_flight for shard in leaving):
             self.dispatch.kill_holders(leaving)
-            await self._until(lambda: not any(shard.in_flight for shard in leaving), REVOKE_S)
-        await self._sign_off(leaving, REVOKE_S)
+            await self._until(lambda: not any(shard.in_flight for shard in leaving), _BE_KILLED * whole_s)
+        await self._sign_off(leaving, _SETTLE * whole_s)
         for partition in partitions:
             self._shards.pop(partition, None)
             self._throttled.pop(partition, None)

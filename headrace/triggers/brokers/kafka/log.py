@@ -47,10 +47,15 @@ class KafkaLog:
     committed. In transactions: both are visible together, or neither.
     """
 
-    features = Features(transactions=True, delayed=False, progress_limit=PROGRESS_LIMIT, seek_by_time=True)
-
     def __init__(self, settings: KafkaSettings) -> None:
         self.cluster = ""
+        self.features = Features(
+            transactions=True,
+            delayed=False,
+            progress_limit=PROGRESS_LIMIT,
+            seek_by_time=True,
+            rebalance_s=settings.rebalance_timeout_s,
+        )
         self._calls = Calls(settings.place, settings.timeout_s)
         self._cluster = Cluster(settings, self._calls)
         afterglow = Afterglow()

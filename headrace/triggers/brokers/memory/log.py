@@ -50,7 +50,11 @@ class MemoryLog:
         on_kill: Callable[[], None] = lambda: None,
     ) -> None:
         self.features = Features(
-            transactions=disk.transactional, delayed=False, progress_limit=progress_limit, seek_by_time=True
+            transactions=disk.transactional,
+            delayed=False,
+            progress_limit=progress_limit,
+            seek_by_time=True,
+            rebalance_s=rebalance_s,
         )
         self.cluster = disk.cluster
         self.disk = disk
