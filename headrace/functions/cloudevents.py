@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from time import time_ns
@@ -46,11 +46,14 @@ class Envelope:
     data: bytes | None
     place: Place
     cluster: str
+    _id: str | None = field(default=None, init=False)
 
     @property
     def id(self) -> str:
         """The event's id; for a record without one, `<topic>/<partition>/<offset>`."""
-        return self._text("ce_id") or "/".join(map(str, self.place))
+        if self._id is None:
+            self._id = self._text("ce_id") or "/".join(map(str, self.place))
+        return self._id
 
     @property
     def source(self) -> str:

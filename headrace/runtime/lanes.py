@@ -16,9 +16,12 @@ What comes back from a worker unstarted goes to the head of its lane again, in o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from headrace.runtime.ports import Record
+
+RECORD_BYTES = 64
+"""About what a record takes beside its value and headers."""
 
 LaneKey = bytes | int | None
 """A record's key; its offset, where each event is a lane of its own; None, where the partition is one lane."""
@@ -61,18 +64,19 @@ class Lanes:
 
     def offer(self, records: Iterable[Record]) -> None:
         """Take delivered records in, in offset order."""
-        lanes, key_of = self._lanes, self.key_of
+        lanes, key_of, by_key = self._lanes, self.key_of, self._by_key
+        queue = self._queue if self.alone else self._ready.append
         events = total = 0
         for record in records:
-            size = size_of(record)
+            size = len(record.value or b"") + len(record.headers) + RECORD_BYTES
             events += 1
             total += size
-            key = key_of(record)
+            key: LaneKey = record.key if by_key and record.key is not None else key_of(record)
             lane = lanes.get(key)
             if lane is None:
                 lane = lanes[key] = Lane(key)
                 lane.waiting.append(record)
-                self._queue(lane)
+                queue(lane)
             else:
                 lane.waiting.append(record)
                 if lane.held:
@@ -129,6 +133,24 @@ class Lanes:
         if self.alone:
             self.alone.discard(record.offset)
         self._landed(lane)
+
+    def end_all(self, events: Sequence[tuple[Lane, Record]]) -> None:
+        """Like `end` for each, but quicker where nothing is held and nothing has to run alone."""
+        if self.alone or self.held_events:
+            for lane, record in events:
+                self.end(lane, record)
+            return
+        total = 0
+        for lane, record in events:
+            size = len(record.value or b"") + len(record.headers) + RECORD_BYTES
+            total += size
+            lane.events -= 1
+            lane.bytes -= size
+            lane.flying -= 1
+            if not lane.flying:
+                self._settle(lane)
+        self.events -= len(events)
+        self.bytes -= total
 
     def give_back(self, lane: Lane, record: Record) -> None:
         """A flying event was not run; it is the lane's next again."""
@@ -206,6 +228,5 @@ class Lanes:
 
 
 def size_of(record: Record) -> int:
-    """About the memory a record takes, in bytes."""
-    value = record.value
-    return (len(value) if value else 0) + len(record.headers) + 64
+    """About the memory a record takes, in bytes. Where it is asked for each event, it is written out."""
+    return len(record.value or b"") + len(record.headers) + RECORD_BYTES

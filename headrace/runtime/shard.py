@@ -427,8 +427,7 @@ class Shard:
         for outcome in outcomes:
             if isinstance(outcome, Done):
                 self._publish(outcome.emits)
-        for lane, record in events:
-            self._lanes.end(lane, record)
+        self._lanes.end_all(events)
         for start, end in runs:
             self.progress.finish_run(start, end)
         self._announcement.withdraw()
