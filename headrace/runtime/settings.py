@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Gt
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,9 +20,10 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings.exceptions import SettingsError as UnreadableVariable
 
 from headrace.functions.errors import SettingsError
-from headrace.functions.payload import explain
+from headrace.runtime.sections import KafkaSection
 
 DEFAULT_BROKER = "sqlite:.headrace/log.db"
 
@@ -30,12 +32,13 @@ class Settings(BaseSettings):
     """What an operator may set. `HEADRACE_APP`, `HEADRACE_BROKER`, … in the environment.
 
     `app` is the first part of consumer groups and of derived topics. `drain` is the seconds that running events get
-    to finish on SIGTERM.
+    to finish on SIGTERM. `kafka` matters only to a broker of that kind.
     """
 
     model_config = SettingsConfigDict(
         env_prefix="HEADRACE_",
         env_nested_delimiter="__",
+        env_ignore_empty=True,
         extra="forbid",
         toml_file="headrace.toml",
         pyproject_toml_table_header=("tool", "headrace"),
@@ -45,6 +48,7 @@ class Settings(BaseSettings):
     broker: str = DEFAULT_BROKER
     target: str | None = None
     drain: Annotated[float, Gt(0)] = 25.0
+    kafka: KafkaSection = KafkaSection()
 
     @classmethod
     def settings_customise_sources(
@@ -69,9 +73,10 @@ def read_settings(folder: Path, **given: Any) -> Settings:
     try:
         settings = Settings(**{key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
-        raise SettingsError(
-            f"settings (command line, HEADRACE_* variables, headrace.toml, [tool.headrace]): {explain(error)}"
-        ) from None
+        # Without its cause: that has the values in it, and one may be a password.
+        raise SettingsError(f"{_SOURCES}: {'; '.join([*_unknown(error), *_malformed(error)])}") from None
+    except UnreadableVariable as error:
+        raise SettingsError(f"{_SOURCES}: {error}: a section is set key by key, as in HEADRACE_KAFKA__KEY=…") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"headrace.toml or pyproject.toml in {folder} is not valid TOML: {error}") from error
     if settings.app is not None and not _APP.fullmatch(settings.app):
@@ -86,6 +91,33 @@ def app_of(settings: Settings, folder: Path) -> str:
 
 
 _APP = re.compile(r"[A-Za-z0-9_-]{1,60}")
+_SOURCES = "settings (command line, HEADRACE_* variables, headrace.toml, [tool.headrace])"
+
+
+def _unknown(error: ValidationError) -> list[str]:
+    """What is said of each key that is none, with the one that was perhaps meant."""
+    keys = [item["loc"] for item in error.errors(include_input=False) if item["type"] == "extra_forbidden"]
+    return [_no_such(".".join(map(str, key)), _keys_of(Settings)) for key in keys]
+
+
+def _no_such(key: str, known: list[str]) -> str:
+    near = get_close_matches(key, known, n=1)
+    variable = f"HEADRACE_{key.upper().replace('.', '__')}"
+    return f"there is no setting {key!r} ({variable}){f'; did you mean {near[0]!r}?' if near else ''}"
+
+
+def _keys_of(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        kind: Any = field.annotation
+        is_section = isinstance(kind, type) and issubclass(kind, BaseModel)
+        keys += _keys_of(kind, f"{prefix}{name}.") if is_section else [f"{prefix}{name}"]
+    return keys
+
+
+def _malformed(error: ValidationError) -> list[str]:
+    others = [item for item in error.errors(include_input=False) if item["type"] != "extra_forbidden"]
+    return [f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}" for item in others]
 
 
 def _project_name(folder: Path) -> str | None:

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from headrace.runtime.admission import Admission, Decision
 from headrace.runtime.announcement import Announcement
 from headrace.runtime.arrivals import arrivals_at
+from headrace.runtime.condemned import Condemned
 from headrace.runtime.deadletter import dead_letter, fits
 from headrace.runtime.flights import Flight, Flights
 from headrace.runtime.lanes import Lane, Lanes
@@ -39,8 +40,6 @@ MOST_HELD_BYTES = 16 << 20
 _DONE = Done()
 _FINISH = Finish([])
 _NOT_RUN = NotRun()
-_CONDEMNED_MS = 0  # due: never again, but set aside when its turn comes; a charge of any other kind is due later
-_RUNTIME_DIED = Failure("runtime-died", "the runtime died each time while this event was running", "", "runtime-died")
 
 
 class Shard:
@@ -56,13 +55,13 @@ class Shard:
         self._flights = Flights()
         self._appends: list[Append] = []
         self._charged: list[tuple[int, Lane]] = []
-        self._condemned: dict[int, SetAside] = {}
         self._timers: list[tuple[int, int, Lane]] = []
         self._turns = count()  # of equal due times, the first charged goes first
         self._settling: list[tuple[int, Lane]] | None = None
         self._room = Room(terms.progress_limit)
         self._admission = Admission(progress, self._room)
         self._announcement = Announcement(progress)
+        self._condemned = Condemned(progress, terms.retry[-1].attempts, self._failures)
         self._retired = False
         self._dirty = True
         self._take_over()
@@ -247,16 +246,15 @@ class Shard:
         died_at = progress.custody.died_at
         progress.custody = progress.custody.taken_over(progress.watermark)
         if died_at is not None:
-            progress.charge(died_at, _CONDEMNED_MS, alone=True)
+            self._condemned.charge(died_at)
         self._lanes.alone.update(offset for offset, charge in progress.ledger.items() if charge.alone)
 
     def _bury(self, now_ms: int) -> None:
         """Set condemned events aside whose turn has come: all before them in their lanes have ended."""
-        while (record := self._lanes.peek_alone()) is not None and self._is_condemned(record):
+        while (record := self._lanes.peek_alone()) is not None and self._condemned.has(record.offset):
             taken = self._lanes.take_alone()
             assert taken is not None
-            died = SetAside(_RUNTIME_DIED, self._failures(record.offset))
-            verdict = self._condemned.pop(record.offset, died)
+            verdict = self._condemned.bury(record.offset)
             self._set_aside(record, verdict.failure, verdict.attempts, now_ms)
             self._end(*taken)
 
@@ -269,18 +267,10 @@ class Shard:
             return False
         if record.offset not in self.progress.ledger and not self._room.take(self.progress):
             return True  # it cannot even be noted: it goes back uncharged, to run alone
-        while not self._is_condemned(record):  # its age may have ended it before its attempts did
-            self.progress.charge(record.offset, _CONDEMNED_MS, alone=True)
-        self._condemned[record.offset] = verdict
+        self._condemned.add(record.offset, verdict)
         self._lanes.alone.add(record.offset)
         self._dirty = True
         return True
-
-    def _is_condemned(self, record: Record) -> bool:
-        charge = self.progress.ledger.get(record.offset)
-        if charge is None or charge.due_ms != _CONDEMNED_MS:
-            return False
-        return self._failures(record.offset) >= self.terms.retry[-1].attempts
 
     def _take_carefully(self, chunk: int, generation: int) -> Chunk | None:
         if self._flights or (record := self._lanes.peek()) is None:
