@@ -59,3 +59,9 @@ async def test_lag_is_of_the_groups_with_that_prefix(broker, join, order):
     ]
     assert len(await broker.lag("")) == 3
     assert await broker.lag("app._") == []
+
+
+async def test_topics_can_be_asked_for_by_name_and_those_that_are_not_there_are_left_out(broker):
+    assert set(await broker.topics(["emails", "nowhere"])) == {"emails"}
+    assert await broker.topics([]) == {}
+    assert set(await broker.topics()) == {"orders", "emails"}
