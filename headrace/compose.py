@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from headrace.functions.errors import SettingsError
 from headrace.runtime.clock import SystemClock
@@ -49,7 +51,7 @@ async def workshop(settings: Settings, folder: Path) -> AsyncIterator[Workshop]:
 @asynccontextmanager
 async def open_store(settings: Settings, folder: Path) -> AsyncIterator[Store]:
     """The broker of the settings, closed at the end."""
-    store = await open_broker(settings.broker, root=folder)
+    store = await open_broker(settings.broker, root=folder, kafka=settings.kafka)
     try:
         yield store
     finally:
@@ -68,10 +70,12 @@ def worker_spec(shop: Workshop, function: FunctionSpec, cluster: str, outlets: d
     )
 
 
-def engine_of(shop: Workshop, store: Store, plugins: Sequence[object], *, watched: bool = False) -> Engine:
+def engine_of(
+    shop: Workshop, store: Store, plugins: Sequence[object], *, watched: bool = False, cautious: bool = False
+) -> Engine:
     """An engine that serves all functions of the workshop on `store`, observed by `plugins`.
 
-    `watched`: they are told of every event, not only of those that did not simply succeed.
+    `watched`: they are told of every event, not only of those that did not simply succeed. `cautious`: see `Plan`.
     """
     for function in shop.manifest.functions:
         _environment(function)  # a missing secret is told before anything starts
@@ -89,7 +93,20 @@ def engine_of(shop: Workshop, store: Store, plugins: Sequence[object], *, watche
             on_problem=dispatch.start_failed,
         )
 
-    return Engine(Plan(shop.app, shop.manifest, pool, watched), store, SystemClock(), hooks_of(*plugins))
+    return Engine(Plan(shop.app, shop.manifest, pool, watched, cautious), store, SystemClock(), hooks_of(*plugins))
+
+
+def started_at(shop: Workshop, starts: Mapping[str, str]) -> Workshop:
+    """The same workshop, its functions starting where `starts` says: "earliest", "latest" or an ISO 8601 time, by name.
+
+    Raises `SettingsError` for a name that no function has.
+    """
+    functions = shop.manifest.functions
+    if unknown := starts.keys() - {function.name for function in functions}:
+        known = ", ".join(function.name for function in functions)
+        raise SettingsError(f"--start {min(unknown)}=…: no function has that name; there are: {known}")
+    told = [msgspec.structs.replace(one, start=starts.get(one.name, one.start)) for one in functions]
+    return replace(shop, manifest=msgspec.structs.replace(shop.manifest, functions=told))
 
 
 def _environment(function: FunctionSpec) -> dict[str, str]:

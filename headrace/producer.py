@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from headrace.functions import cloudevents
@@ -18,8 +19,9 @@ from headrace.functions.errors import BrokerError, BrokerUnavailable, EmitRefuse
 from headrace.functions.identity import fresh_id
 from headrace.runtime.ports import Append, Store, TopicSpec
 from headrace.runtime.ports import Position as Place
+from headrace.runtime.settings import read_settings
 from headrace.sandbox.headers import pack
-from headrace.triggers.url import DEFAULT, is_embedded, open_broker
+from headrace.triggers.url import is_embedded, open_broker
 
 T = TypeVar("T")
 
@@ -154,16 +156,17 @@ class SyncLog:
 
 @asynccontextmanager
 async def connect(url: str | None = None, *, source: str | None = None) -> AsyncIterator[Log]:
-    """A connection to the broker at `url` (default: `HEADRACE_BROKER`, else `sqlite:.headrace/log.db`).
+    """A connection to the broker at `url` (default: as set, `HEADRACE_BROKER` for example, or the embedded log here).
 
-    `source` is the CloudEvents source of what is emitted; default: the id of the log. On the embedded log, a topic is
-    created at its first event. Raises `SettingsError` for a URL that names no broker, `BrokerError` if it cannot be
-    opened.
+    How a Kafka cluster is reached comes from the same settings as for the command line (`HEADRACE_KAFKA__…`,
+    `[tool.headrace.kafka]`). `source` is the CloudEvents source of what is emitted; default: the id of the log. On the
+    embedded log, a topic is created at its first event. Raises `SettingsError` for a URL that names no broker or for a
+    wrong setting, `BrokerError` if it cannot be opened.
     """
-    url = url or os.environ.get("HEADRACE_BROKER") or DEFAULT
-    store = await open_broker(url)
+    settings = read_settings(Path.cwd(), broker=url or None)
+    store = await open_broker(settings.broker, kafka=settings.kafka)
     try:
-        yield Log(store, source=source or store.cluster, creates=is_embedded(url))
+        yield Log(store, source=source or store.cluster, creates=is_embedded(settings.broker))
     finally:
         await store.close()
 

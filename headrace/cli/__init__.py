@@ -20,6 +20,7 @@ _COMMANDS = {
     "functions": "List the functions of a target, their options and schemas.",
     "invoke": "Run one function once, in its sandbox, without a broker.",
     "lag": "How far each function is behind.",
+    "topics": "What a Kafka cluster needs for a target.",
 }
 
 

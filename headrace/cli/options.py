@@ -26,6 +26,36 @@ def app_option(function: F) -> F:
     return click.option("--app", metavar="NAME", help="The app's name (default: settings, project, folder).")(function)
 
 
+def start_option(function: F) -> F:
+    """--start NAME=earliest|latest|TIME, repeated: a dictionary by name."""
+    return click.option(
+        "--start",
+        "starts",
+        multiple=True,
+        metavar="NAME=WHERE",
+        callback=_starts,
+        help="Where a function without progress starts: earliest, latest or a time with a zone; may be repeated.",
+    )(function)
+
+
+def _starts(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    from datetime import datetime  # noqa: PLC0415
+
+    starts: dict[str, str] = {}
+    for text in given:
+        name, sign, where = text.partition("=")
+        try:
+            fits = where in {"earliest", "latest"} or datetime.fromisoformat(where).tzinfo is not None
+        except ValueError:
+            fits = False
+        if not (name and sign and fits):
+            raise click.BadParameter(
+                f"{text!r} is not NAME=earliest, NAME=latest or NAME=TIME (like 2026-11-21T12:00:00+00:00)"
+            )
+        starts[name] = where
+    return starts
+
+
 def json_option(function: F) -> F:
     """--json."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(function)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from headrace.cli.options import app_option, broker_option, json_option, settings_from, target_argument
+from headrace.cli.options import app_option, broker_option, json_option, settings_from, start_option, target_argument
 from headrace.cli.output import say
 
 if TYPE_CHECKING:
@@ -30,8 +30,11 @@ T = TypeVar("T")
 @broker_option
 @app_option
 @click.option("--until-idle", is_flag=True, help="Stop with 0 when all is handled and nothing is pending.")
+@start_option
 @json_option
-def command(target: str | None, broker: str | None, app: str | None, until_idle: bool, as_json: bool) -> int:
+def command(
+    target: str | None, *, broker: str | None, app: str | None, until_idle: bool, starts: dict[str, str], as_json: bool
+) -> int:
     """Run all functions of TARGET: a file, a folder or a module (default: functions.py or functions/ here).
 
     SIGTERM and Ctrl-C let running events finish, then end; a second one ends now. With --json the log is JSON.
@@ -39,19 +42,37 @@ def command(target: str | None, broker: str | None, app: str | None, until_idle:
     from headrace.cli.logs import configure_logs  # noqa: PLC0415
 
     settings = settings_from(target=target, broker=broker, app=app)
+    _check_app(settings)
     configure_logs(as_json=as_json)
-    return asyncio.run(_run(settings, until_idle=until_idle))
+    return asyncio.run(_run(settings, starts, until_idle=until_idle))
 
 
-async def _run(settings: Settings, *, until_idle: bool) -> int:
+def _check_app(settings: Settings) -> None:
+    from headrace.functions.errors import SettingsError  # noqa: PLC0415
+    from headrace.triggers.url import is_embedded  # noqa: PLC0415
+
+    if settings.app is None and not is_embedded(settings.broker):
+        raise SettingsError(
+            f"broker {settings.broker!r} is shared with others, so the app needs a name of its own: it is the first "
+            'part of consumer groups and topics. Give --app NAME, HEADRACE_APP, or app = "NAME" in headrace.toml'
+        )
+
+
+async def _run(settings: Settings, starts: dict[str, str], *, until_idle: bool) -> int:
     from headrace.cli.logs import Journal  # noqa: PLC0415
-    from headrace.compose import engine_of, workshop  # noqa: PLC0415
+    from headrace.compose import engine_of, started_at, workshop  # noqa: PLC0415
+    from headrace.triggers.url import is_embedded  # noqa: PLC0415
 
     folder = Path.cwd()
     stops = Stops()
     async with AsyncExitStack() as stack:
-        shop = await stack.enter_async_context(workshop(settings, folder))
-        engine = await _opened(stack, stops, settings, folder, lambda store: engine_of(shop, store, [Journal()]))
+        shop = started_at(await stack.enter_async_context(workshop(settings, folder)), starts)
+        cautious = not is_embedded(settings.broker)
+
+        def engine_on(store: Store) -> Engine:
+            return engine_of(shop, store, [Journal()], cautious=cautious)
+
+        engine = await _opened(stack, stops, settings, folder, engine_on)
         if engine is None:
             return 0
         try:

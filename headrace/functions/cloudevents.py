@@ -64,7 +64,7 @@ class Envelope:
     def type(self) -> str | None:
         """The event's type, or None for an untyped one."""
         name = self._text("ce_type")
-        return None if name == UNTYPED else name
+        return None if not name or name == UNTYPED else name
 
     @property
     def subject(self) -> str | None:

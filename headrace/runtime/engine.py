@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import structlog
 
 from headrace.functions.errors import BrokerUnavailable
-from headrace.functions.names import dead_letter_topic_of, group_of
+from headrace.functions.names import dead_letter_topic_of, group_of, retry_topic_of
+from headrace.runtime.beginnings import Beginnings
 from headrace.runtime.deadletter import Sender
 from headrace.runtime.demands import check_demands
 from headrace.runtime.dispatch import Dispatch
@@ -20,11 +21,11 @@ from headrace.runtime.retrytopic import RetryTopics
 from headrace.runtime.state import State
 from headrace.runtime.subscription import Subscription
 from headrace.runtime.terms import Terms
+from headrace.runtime.tiers import TIERS
 from headrace.sandbox.manifest import FunctionSpec, Manifest
 from headrace.sandbox.pool import Pool
 from headrace.sandbox.wire import Outlet
 
-BACKLOG_NOTICE = 1000
 _PAUSE_S = 0.5
 
 log = structlog.get_logger("headrace")
@@ -33,7 +34,8 @@ log = structlog.get_logger("headrace")
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be served: the app, its functions, and how a pool of workers is made for one of them.
-    `watched`: observers are told of every event, not only of those that did not simply succeed.
+    `watched`: observers are told of every event, not only of those that did not simply succeed. `cautious`: a function
+    that has no progress on a topic with a backlog is refused, unless it is told where to start.
 
     `pool` gets the function, the topics it may emit to, and the dispatch to tell.
     """
@@ -42,6 +44,7 @@ class Plan:
     manifest: Manifest
     pool: Callable[[FunctionSpec, dict[str, Outlet], Dispatch], Pool]
     watched: bool = False
+    cautious: bool = False
 
 
 class Engine:
@@ -58,19 +61,20 @@ class Engine:
     async def open(self) -> None:
         """See that all topics are there, then begin with every function.
 
-        Raises `DeclarationError` for an option that the broker cannot honour, before anything was touched.
+        Raises `DeclarationError` for an option that the broker cannot honour, before anything was touched, and
+        `SettingsError` for a function of which it is not clear where it starts.
         """
         for spec in self._plan.manifest.functions:
             check_demands(spec, self._store.features)
         await self._create_topics()
-        topics = await self._store.topics()
+        topics = await self._store.topics(self._names)
+        await self._check_beginnings(topics)
         for spec in self._plan.manifest.functions:
             terms = self._terms_of(spec, topics)
             subscription = Subscription(spec, terms, self._store, self._clock, self._hooks, dice=self._dice)
             outlets = {topic: Outlet(len(topics[topic].bounds), topics[topic].max_bytes) for topic in spec.emits}
             subscription.dispatch.pool = self._plan.pool(spec, outlets, subscription.dispatch)
             self.subscriptions.append(subscription)
-        await self._tell_of_backlogs(topics)
         # All of them come to an end before a refusal is passed on: closing must not meet one that is half open.
         opened = await asyncio.gather(*(one.open() for one in self.subscriptions), return_exceptions=True)
         for refusal in opened:
@@ -82,7 +86,7 @@ class Engine:
         while True:
             before = self._activity()
             try:
-                topics = await self._store.topics()
+                topics = await self._store.topics(self._names)
                 if self._is_paused or (self._caught_up(topics) and self._activity() == before):
                     return
                 await self._store.changed(0.05)
@@ -130,11 +134,21 @@ class Engine:
             watched=self._plan.watched,
         )
 
+    @property
+    def _names(self) -> set[str]:
+        """The topics that matter here."""
+        names: set[str] = set()
+        for spec in self._plan.manifest.functions:
+            letters = dead_letter_topic(self._plan.app, spec)
+            retries = (retry_topic_of(self._plan.app, spec.name, tier.name) for tier in TIERS)
+            names.update(spec.topics, spec.emits, retries, [letters] if letters else [])
+        return names
+
     async def _create_topics(self) -> None:
         plan = self._plan
         specs = [TopicSpec(topic) for spec in plan.manifest.functions for topic in (*spec.topics, *spec.emits)]
         await self._store.ensure(specs)
-        topics = await self._store.topics()
+        topics = await self._store.topics([spec.name for spec in specs])
         letters = [
             TopicSpec(topic, partitions=_most_partitions(spec, topics), max_bytes=_most_bytes(spec, topics))
             for spec in plan.manifest.functions
@@ -142,14 +156,15 @@ class Engine:
         ]
         await self._store.ensure(letters)
 
-    async def _tell_of_backlogs(self, topics: Mapping[str, TopicInfo]) -> None:
-        known = {(lag.group, lag.partition[0]) for lag in await self._store.lag(f"{self._plan.app}.")}
-        for spec in self._plan.manifest.functions:
-            group = group_of(self._plan.app, spec.name)
-            for topic in spec.topics:
-                events = sum(bounds.end - bounds.start for bounds in topics[topic].bounds)
-                if events > BACKLOG_NOTICE and (group, topic) not in known and spec.start is None:
-                    log.info("a new function starts at the beginning", function=spec.name, topic=topic, events=events)
+    async def _check_beginnings(self, topics: Mapping[str, TopicInfo]) -> None:
+        """Where a broker is shared, a backlog is nothing to begin with unasked; elsewhere it is worth a line."""
+        plan = self._plan
+        lags = await self._store.lag(f"{plan.app}.")
+        beginnings = Beginnings(plan.app, plan.manifest.functions, topics, lags)
+        if plan.cautious:
+            beginnings.check()
+        for one in beginnings.undecided():
+            log.info("a new function starts at the beginning", **one._asdict())
 
     def __repr__(self) -> str:
         states = ", ".join(f"{s.spec.name} {s.status}" for s in self.subscriptions)

@@ -6,7 +6,8 @@ ended:
 
 - *waiting*: nothing of the lane is in a worker; it stands in the ready queue if it is not held;
 - *flying*: some of its events are in one worker, in one chunk; its later events wait here;
-- *held*: its first event failed and waits for its next attempt; the lane waits with it.
+- *held*: an event of it failed and waits for its next attempt; the lane waits with it. In order that is its first
+  one; where the order was changed meanwhile, several may wait, and the lane waits for the last of them.
 
 An event in `alone` is not handed out with others but by `take_alone`: a worker that dies under it then names it.
 
@@ -37,7 +38,7 @@ class Lane:
         self.waiting: deque[Record] = deque()
         self.returned: list[Record] = []
         self.flying = 0
-        self.held = False
+        self.held = 0  # how many of its events wait
         self.epoch = 0
         self.events = 0
         self.bytes = 0
@@ -159,25 +160,25 @@ class Lanes:
 
     def hold(self, lane: Lane, record: Record) -> None:
         """A flying event failed and will be tried again: its lane waits until `release`."""
-        self._set_held(lane, held=True)
+        self._set_held(lane, lane.held + 1)
         lane.epoch += 1
         self.give_back(lane, record)
 
     def hold_waiting(self, key: LaneKey) -> Lane:
-        """Hold a lane whose first event waits for an attempt of an earlier life; it must not be flying."""
+        """Hold a lane one of whose events waits for an attempt, charged in an earlier life."""
         lane = self._lanes[key]
-        if not lane.held:
-            self._set_held(lane, held=True)
+        if not lane.held and not lane.flying:
             queue = self._ready if lane in self._ready else self._ready_alone
             queue.remove(lane)
+        self._set_held(lane, lane.held + 1)
         return lane
 
     def release(self, lane: Lane) -> None:
-        """The held event's time has come."""
+        """The time of one event that waits has come."""
         if not lane.held:
             return
-        self._set_held(lane, held=False)
-        if not lane.flying:
+        self._set_held(lane, lane.held - 1)
+        if not lane.held and not lane.flying:
             self._settle(lane)
 
     @property
@@ -214,15 +215,14 @@ class Lanes:
         alone = self.alone and lane.waiting[0].offset in self.alone
         (self._ready_alone if alone else self._ready).append(lane)
 
-    def _set_held(self, lane: Lane, *, held: bool) -> None:
-        if held is not lane.held:
-            sign = 1 if held else -1
-            self.held_events += sign * lane.events
-            self.held_bytes += sign * lane.bytes
-            lane.held = held
+    def _set_held(self, lane: Lane, held: int) -> None:
+        sign = bool(held) - bool(lane.held)
+        self.held_events += sign * lane.events
+        self.held_bytes += sign * lane.bytes
+        lane.held = held
 
     def __repr__(self) -> str:
-        held = sum(lane.held for lane in self._lanes.values())
+        held = sum(bool(lane.held) for lane in self._lanes.values())
         flying = sum(lane.flying for lane in self._lanes.values())
         return f"<Lanes: {self.events} events in {len(self._lanes)} lanes, {flying} flying, {held} lanes held>"
 

@@ -6,7 +6,7 @@ one tree (`BrokerUnavailable` if trying again may help). Nothing here imports a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -211,8 +211,8 @@ class Reader(Protocol):
 class Admin(Protocol):
     """Topics and groups."""
 
-    async def topics(self) -> Mapping[str, TopicInfo]:
-        """All topics by name."""
+    async def topics(self, names: Collection[str] | None = None) -> Mapping[str, TopicInfo]:
+        """All topics by name; or those of `names` that are there."""
         ...
 
     async def ensure(self, topics: Sequence[TopicSpec]) -> Sequence[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headrace.runtime.ports import Member, Settlement, Store
+from headrace.runtime.ports import Clock, Member, Settlement, Store
 from headrace.runtime.terms import Terms
+
+_LOOK_S = 30.0
 
 
 class RetryFeed:
@@ -14,16 +16,17 @@ class RetryFeed:
     All that exist are followed, also by a function that defers nothing any more: what lies in them is still to come.
     """
 
-    def __init__(self, terms: Terms, store: Store) -> None:
+    def __init__(self, terms: Terms, store: Store, clock: Clock) -> None:
         self._terms = terms
         self._store = store
+        self._clock = clock
+        self._looked_at = clock.monotonic()
         self._there: set[str] = set()
         self._followed: set[str] = set()
 
     async def find(self) -> Sequence[str]:
         """The topics there are, to be followed from the start."""
-        if self._terms.retries is not None:
-            self._there = self._terms.retries.tiers.keys() & (await self._store.topics()).keys()
+        await self._look()
         self._followed = set(self._there)
         return sorted(self._there)
 
@@ -37,11 +40,21 @@ class RetryFeed:
             self._there |= needed
 
     async def follow(self, member: Member, topics: Sequence[str]) -> None:
-        """Have the member subscribe to what is new, beside its own `topics`. Raises `BrokerError`."""
+        """Have the member subscribe to what is new, beside its own `topics`. Raises `BrokerError`.
+
+        Now and then it looks for what others made: they may be gone before anybody else defers to that tier.
+        """
+        if self._clock.monotonic() - self._looked_at >= _LOOK_S:
+            await self._look()
         if self.is_behind:
             there = set(self._there)
             await member.subscribe([*topics, *sorted(there)])
             self._followed = there
+
+    async def _look(self) -> None:
+        self._looked_at = self._clock.monotonic()
+        if self._terms.retries is not None:
+            self._there |= set(await self._store.topics(self._terms.retries.tiers.keys()))
 
     def is_retry(self, topic: str) -> bool:
         """Whether this is one of the function's retry topics."""

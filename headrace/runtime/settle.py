@@ -78,7 +78,7 @@ class Settler:
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     def _tell(self, trouble: BrokerError | None) -> None:
-        if (trouble is None) != (self.trouble is None):
+        if repr(trouble) != repr(self.trouble):  # another reason is news, too
             self.trouble = trouble
             self._told.trouble(self._shard)
 

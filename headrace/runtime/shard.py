@@ -334,7 +334,8 @@ class Shard:
                 self._end(lane, record)
             case Again(delay_ms) if self.terms.aside:
                 offset = record.offset
-                alone = crashed or self._arrivals.is_alone(offset)
+                charge = self.progress.ledger.get(offset)  # by an owner's death, which is a crash of its own
+                alone = crashed or self._arrivals.is_alone(offset) or (charge is not None and charge.alone)
                 event = Deferred(
                     record, self._arrivals.origin(offset), self._failures(offset) + 1, now_ms + delay_ms, alone=alone
                 )
@@ -367,9 +368,11 @@ class Shard:
         for event in self._arrivals.due(now_ms):
             offset = event.record.offset
             if event.not_before_ms > now_ms:
-                self._defer(event, now_ms)
+                assert self.terms.retries is not None
+                self._appends.append(self.terms.retries.defer(event, now_ms))  # as large as it was when it came here
                 self._arrivals.forget(offset)
                 self.progress.finish(offset)
+                self._dirty = True
             else:
                 if event.alone:
                     self._lanes.alone.add(offset)

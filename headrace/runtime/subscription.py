@@ -57,7 +57,7 @@ class Subscription:
         self._member: Member | None = None
         self._intake: asyncio.Task[None] | None = None
         self._fetch_trouble: BrokerError | None = None
-        self._feed = RetryFeed(terms, store)
+        self._feed = RetryFeed(terms, store, clock)
         self._alarm = Alarm(clock, self._moved)
         self._changed = asyncio.Event()
         self._draining = False
@@ -163,7 +163,14 @@ class Subscription:
             shard.leave()
             if self._owns(shard):
                 self._settlers[shard.partition].kick()
-        await self._until(lambda: not any(shard.unsettled for shard in shards if self._owns(shard)), budget_s)
+        await self._until(lambda: not any(shard.unsettled for shard in shards if self._can_settle(shard)), budget_s)
+
+    def _can_settle(self, shard: Shard) -> bool:
+        """Whether waiting for its settlement makes sense: not where the broker refuses it until somebody mends that."""
+        if not self._owns(shard):
+            return False
+        trouble = self._settlers[shard.partition].trouble
+        return trouble is None or isinstance(trouble, BrokerUnavailable)
 
     def _owns(self, shard: Shard) -> bool:
         """Whether the shard is still ours: it is not any more once it was fenced."""
@@ -177,8 +184,8 @@ class Subscription:
             try:
                 await self._feed.follow(member, self.spec.topics)
                 batch = await member.poll(FETCH)
-            except BrokerError as error:
-                self._fetch_trouble = error
+            except Exception as error:  # noqa: BLE001  (nobody else would notice that nothing is fetched any more)
+                self._fetch_trouble = _unforeseen(error)
                 self._refresh()
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
@@ -275,3 +282,13 @@ class Subscription:
     def __repr__(self) -> str:
         events = sum(shard.events for shard in self._shards.values())
         return f"<Subscription {self.spec.name}, {self.status!r}: {events} events held, {self.dispatch!r}>"
+
+
+def _unforeseen(error: Exception) -> BrokerError:
+    """An error of a fetch as one of the broker, whatever it was."""
+    if isinstance(error, BrokerError):
+        return error
+    trouble = BrokerError(f"fetching failed unexpectedly: {error!r}; it is tried again")
+    trouble.__cause__ = error
+    log.error("fetching failed unexpectedly", exc_info=error)
+    return trouble

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from headrace.functions.errors import SettingsError
 from headrace.functions.identity import fresh_id
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.ports import Store
+from headrace.runtime.sections import KafkaSection
 from headrace.triggers.brokers.memory import Disk, MemoryLog
 from headrace.triggers.brokers.sqlite import SqliteLog
-
-if TYPE_CHECKING:
-    from headrace.triggers.brokers.kafka import KafkaSettings
 
 DEFAULT = "sqlite:.headrace/log.db"
 
@@ -26,24 +22,25 @@ _KNOWN = (
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@,\[\]]+)(:[0-9]{1,5})?")
 
 
-async def open_broker(url: str, *, root: Path | None = None, kafka: KafkaSettings | None = None) -> Store:
-    """The broker at `url`, opened. The path of `sqlite:PATH` is relative to `root`, else to the current directory.
+async def open_broker(url: str, *, root: Path | None = None, kafka: KafkaSection | None = None) -> Store:
+    """The broker at `url`, opened. Paths, as in `sqlite:PATH`, are relative to `root`, else to the current directory.
 
     `kafka` says how a Kafka cluster is reached and used, its address apart. `memory:` is a new log each time. Raises
-    `SettingsError` for a URL that names no broker, `BrokerError` for one that cannot be opened.
+    `SettingsError` for a URL that names no broker or for a wrong setting, `BrokerError` for one that cannot be opened.
     """
+    root = root or Path.cwd()
     scheme, colon, rest = url.partition(":")
     if not colon:
         raise SettingsError(f"broker {url!r} has no scheme; known: {_KNOWN}. For a file write 'sqlite:{url}'")
     if scheme == "kafka":
-        return await _open_kafka(_bootstrap(url, rest), kafka)
+        return await _open_kafka(_bootstrap(url, rest), kafka or KafkaSection(), root)
     if scheme == "memory":
         if rest:
             raise SettingsError(f"broker {url!r}: a log in memory has no name or path; write 'memory:'")
         return MemoryLog(Disk(cluster=fresh_id()), SystemClock())
     if scheme != "sqlite":
         raise SettingsError(f"broker {url!r}: unknown scheme {scheme!r}; known: {_KNOWN}")
-    return await SqliteLog.open((root or Path.cwd()) / _path(url, rest))
+    return await SqliteLog.open(root / _path(url, rest))
 
 
 def is_embedded(url: str) -> bool:
@@ -51,11 +48,11 @@ def is_embedded(url: str) -> bool:
     return url.startswith(("sqlite:", "memory:"))
 
 
-async def _open_kafka(bootstrap: str, settings: KafkaSettings | None) -> Store:
+async def _open_kafka(bootstrap: str, section: KafkaSection, root: Path) -> Store:
     # Only who uses Kafka pays for loading its client.
-    from headrace.triggers.brokers.kafka import KafkaLog, KafkaSettings  # noqa: PLC0415
+    from headrace.triggers.brokers.kafka import KafkaLog, settings_of  # noqa: PLC0415
 
-    return await KafkaLog.open(replace(settings or KafkaSettings(), bootstrap=bootstrap))
+    return await KafkaLog.open(settings_of(section, bootstrap, root))
 
 
 def _bootstrap(url: str, rest: str) -> str:

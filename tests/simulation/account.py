@@ -17,6 +17,7 @@ class Account:
     beyond: set[int] = field(default_factory=set)
     failures: dict[int, int] = field(default_factory=dict)
     due_ms: dict[int, int] = field(default_factory=dict)
+    alone: set[int] = field(default_factory=set)
     died_at: int | None = None
     """The start that was written down by an owner that did not leave in order."""
     bytes: int = field(default=0, compare=False)
@@ -34,7 +35,9 @@ class Account:
             start = at + distance
             at = start + length
             account.beyond.update(range(start, at))
-        for distance, failures, due_ms, *_ in ledger:
+        for distance, failures, due_ms, *flags in ledger:
+            if any(flags):
+                account.alone.add(account.watermark + distance)
             if failures:
                 account.failures[account.watermark + distance] = failures
                 account.due_ms[account.watermark + distance] = due_ms
@@ -57,11 +60,13 @@ class Account:
         assert self.died_at is not None
         self.failures[self.died_at] = self.failures.get(self.died_at, 0) + 1
         self.due_ms[self.died_at] = CONDEMNED_MS
+        self.alone.add(self.died_at)
         return self.failures[self.died_at]
 
-    def condemned(self, attempts: int) -> list[int]:
-        """What is to be set aside without another attempt: due never, and charged `attempts` times or more."""
-        return [o for o, n in self.failures.items() if n >= attempts and self.due_ms[o] == CONDEMNED_MS]
+    @property
+    def condemned(self) -> dict[int, int]:
+        """What is due never: how often it is charged. If that is as often as it may be, it has no other attempt."""
+        return {offset: n for offset, n in self.failures.items() if self.due_ms[offset] == CONDEMNED_MS}
 
     def __repr__(self) -> str:
         return f"<done below {self.watermark} and {sorted(self.beyond)}, charged {self.failures}>"

@@ -39,12 +39,12 @@ class Ends:
         life = self._witness.lives.of(session, task)
         self._witness.world.trace("end", session.claim, task.offset, type(outcome or Done()).__name__)
         if isinstance(outcome, Done):
-            life.known.update(emit.id for emit in outcome.emits)
+            life.event.known.update(emit.id for emit in outcome.emits)
         if session.stale or life.session is not session:
             return
         life.state = "ran"
         if outcome is None or isinstance(outcome, _ENDED_WELL):
-            session.next_of[life.lane] = life.place_in_lane + 1
+            session.pass_(life)
 
     def reported(self, session: Session, task: Task, outcome: Outcome | None) -> None:
         """The runtime learns how an event ended."""
@@ -57,6 +57,9 @@ class Ends:
         rule = rule_of(outcome, session.spec)
         if not kind and (rule is None or self._is_last(task, rule)):
             kind = "dead"
+        if not kind and session.defers:
+            self._move(life, session, task, delays_ms(outcome, task.attempt, rule))
+            return
         life.charged += not kind or isinstance(outcome, Failed | Postponed | TimedOut)
         if kind:
             self._end(life, session, Ending(kind, emits, task.attempt))
@@ -64,11 +67,11 @@ class Ends:
             return
         if kind:
             life.state = "ended"
-            session.next_of[life.lane] = life.place_in_lane + 1
+            session.pass_(life)
         else:
             life.state = "failed"
             life.expected += 1
-            life.not_before_ms = self._witness.world.clock.now_ms() + least_delay_ms(outcome, task.attempt, rule)
+            life.not_before_ms = self._now_ms() + delays_ms(outcome, task.attempt, rule)[0]
 
     def died(self, worker: SimulatedWorker, death: Death) -> None:
         """The runtime learns that a worker is gone: who is to blame pays, suspects run alone, the others go back."""
@@ -83,8 +86,7 @@ class Ends:
                 life = self._witness.lives.of(work.session, task)
                 if index in work.told or life.session is not work.session or not life.in_hand:
                     continue
-                lane = work.session.next_of
-                lane[life.lane] = min(lane.get(life.lane, 0), life.place_in_lane)
+                work.session.go_back(life)
                 if not innocent and (work.chunk.id, index) in pays:
                     life.crashed = life.crashed or death.reason != "timeout"
                     life.alone = life.alone or life.crashed
@@ -104,30 +106,45 @@ class Ends:
     def _charge_crash(self, life: Life, session: Session, task: Task) -> None:
         self._witness.saw("crash charged")
         rule = session.spec.retry[-1]
+        last = self._is_last(task, rule)
+        if not last and session.defers:
+            self._move(life, session, task, delays_ms(None, task.attempt, rule))
+            return
         life.charged += 1
-        if self._is_last(task, rule):
+        if last:
             life.state = "ended"
             self._end(life, session, Ending("dead", (), task.attempt))
             session.aside.add(life.offset)
         else:
             life.state = "failed"
             life.expected += 1
-            life.not_before_ms = self._witness.world.clock.now_ms() + least_delay_ms(None, task.attempt, rule)
+            life.not_before_ms = self._now_ms() + delays_ms(None, task.attempt, rule)[0]
+
+    def _move(self, life: Life, session: Session, task: Task, delays_ms: tuple[int, int]) -> None:
+        """It is to go on in a retry topic: its charge is written there, not in the ledger of its partition."""
+        least, most = (self._now_ms() + delay for delay in delays_ms)
+        self._end(life, session, Ending("moved", (), task.attempt, life.crashed, least, most))
+        if not session.stale and life.session is session:
+            life.state = "ended"
+            session.pass_(life)
 
     def _end(self, life: Life, session: Session, ending: Ending) -> None:
         session.endings[life.offset] = ending
         session.ended += 1
-        life.barren = life.barren or not ending.emits
+        life.event.barren = life.event.barren or not ending.emits
 
     def _is_last(self, task: Task, rule: RetryPolicy) -> bool:
         """Whether a failure under that rule is the event's last."""
         if task.attempt >= rule.attempts:
             return True
-        age_ms = self._witness.world.clock.now_ms() - task.timestamp
+        age_ms = self._now_ms() - task.timestamp
         if rule.max_age is None or age_ms <= rule.max_age * 1000:
             return False
         self._witness.saw("too old for another attempt")
         return True
+
+    def _now_ms(self) -> int:
+        return self._witness.world.clock.now_ms()
 
 
 def rule_of(outcome: Outcome | None, spec: FunctionSpec) -> RetryPolicy | None:
@@ -141,10 +158,10 @@ def rule_of(outcome: Outcome | None, spec: FunctionSpec) -> RetryPolicy | None:
             return None
 
 
-def least_delay_ms(outcome: Outcome | None, attempt: int, rule: RetryPolicy | None) -> int:
-    """The least time before the next attempt, in milliseconds."""
+def delays_ms(outcome: Outcome | None, attempt: int, rule: RetryPolicy | None) -> tuple[int, int]:
+    """The least and the most time before the next attempt, in milliseconds."""
     if isinstance(outcome, Postponed):
-        return round(outcome.seconds * 1000)
-    if rule is None or rule.jitter == "full":
-        return 0
-    return round(min(rule.delay * rule.factor ** (attempt - 1), rule.max_delay) * 1000)
+        return round(outcome.seconds * 1000), round(outcome.seconds * 1000)
+    assert rule is not None
+    most = round(min(rule.delay * rule.factor ** (attempt - 1), rule.max_delay) * 1000)
+    return (0 if rule.jitter == "full" else most), most

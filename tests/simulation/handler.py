@@ -30,7 +30,7 @@ class Handler:
         """How many seconds it runs, its kind, and its outcome; a "crash" and a "hang" have none that is told."""
         world, spec = self._world, self._spec
         origin = task.origin or Origin(chunk.topic, chunk.partition, task.offset)
-        script = script_of(world.seed, spec, origin, sick=world.scenario.sick)
+        script = script_of(world.seed, spec, origin, sick=world.scenario.sick, later_s=world.scenario.detour.later_s)
         kind = "null" if task.value is None else script.at(task.attempt)
         seconds = {"timeout": spec.timeout, "hang": spec.timeout + HARD_S, "null": 0.0}.get(kind, script.seconds)
         return seconds, kind, self._outcome(kind, script, origin, task)

@@ -1,14 +1,13 @@
-"""Lives: every event that a function has to handle, and what is known of it."""
+"""Lives: every event that a function has to handle, wherever it lies, and what is known of it."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from headrace.runtime.ports import Partition, Record
-from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.wire import Task
 from simulation.work import lane_of
 
@@ -19,30 +18,58 @@ Place = tuple[Partition, int]
 """A partition and an offset."""
 
 
+class Turn(NamedTuple):
+    """The lane an event is in, and how many events of it are before."""
+
+    lane: object
+    place: int
+
+
+@dataclass(eq=False)
+class Event:
+    """An event of one function: the record that it was first, and its lives: one for each record that it has been."""
+
+    function: str
+    origin: Place
+    record: Record
+    lives: list[Life] = field(default_factory=list)
+    known: set[str] = field(default_factory=set)  # ids of every emit of every success
+    barren: bool = False  # ended without an emit once: if that is not settled, another run may end otherwise
+
+    def lying(self, partition: Partition) -> list[Life]:
+        """Its lives in a partition: one, or more where it was written there twice."""
+        return [life for life in self.lives if life.lies[0] == partition]
+
+    def __repr__(self) -> str:
+        (topic, partition), offset = self.origin
+        return f"{self.function} {topic}/{partition}/{offset}"
+
+
 @dataclass(eq=False)
 class Life:
-    """What is known of one event of one function.
+    """What is known of an event as one record of one partition, by whose progress it is to be done.
 
-    `origin` is the record that it was first; `lies` the one by whose progress it is to be done, which is another if it
-    was moved on to a topic of the function's own.
+    In a retry topic it brought `brought` failures along, is not to start before `due_ms`, and goes on to another topic
+    at `hop_ms` if that is sooner; `marked`: it has to run alone.
     """
 
-    origin: Place
-    lane: object
-    place_in_lane: int
+    event: Event
     lies: Place
+    turns: dict[str, Turn]  # by order
+    brought: int = 0
+    due_ms: int = 0
+    hop_ms: int = 0
+    marked: bool = False
     gone: bool = False  # compacted away: who has not read it never will
     starts: int = 0
     excuses: int = 0
-    charged: int = 0  # failed attempts that were reported, in all sessions
+    charged: int = 0  # failed attempts that were reported, in all sessions, and are to be in the ledger
     expected: int = 0  # what the ledger must say before the next start
     not_before_ms: int = 0  # what the last failure says of the next start
     state: str = "idle"  # running, ran, failed, ended; lost
     session: Session | None = None
     crashed: bool = False  # charged with a crash
     alone: bool = False  # a worker crashed while it and others ran, or under it alone: it has to run alone
-    barren: bool = False  # ended without an emit once: if that is not settled, another run may end otherwise
-    known: set[str] = field(default_factory=set)  # ids of every emit of every success
 
     @property
     def offset(self) -> int:
@@ -50,13 +77,19 @@ class Life:
         return self.lies[1]
 
     @property
+    def moved(self) -> bool:
+        """Whether it lies elsewhere than the event did first."""
+        return self.lies != self.event.origin
+
+    @property
     def in_hand(self) -> bool:
         """Whether it has started and its runtime has not learned how it ended."""
         return self.state in {"running", "ran"}
 
     def __repr__(self) -> str:
-        (topic, partition), offset = self.origin
-        return f"{topic}/{partition}/{offset} ({self.state}, started {self.starts} times)"
+        (topic, partition), offset = self.lies
+        now = f" now {topic}/{partition}/{offset}" if self.moved else ""
+        return f"{self.event}{now} ({self.state}, started {self.starts} times)"
 
 
 class Lives:
@@ -64,41 +97,55 @@ class Lives:
 
     def __init__(self) -> None:
         self._at: dict[tuple[str, Partition], dict[int, Life]] = defaultdict(dict)
-        self._lanes: dict[tuple[str, Partition, object], list[Life]] = defaultdict(list)
+        self._lanes: dict[tuple[str, Partition, str, object], list[Life]] = defaultdict(list)
 
-    def born(self, spec: FunctionSpec, partition: Partition, record: Record) -> Life:
-        """A record was written that a function has to handle."""
-        lane = lane_of(spec.order, Task(record.offset, record.timestamp, record.key, None, b""))
-        fellows = self._lanes[spec.name, partition, lane]
-        place = (partition, record.offset)
-        life = self._at[spec.name, partition][record.offset] = Life(place, lane, len(fellows), place)
-        fellows.append(life)
+    def born(self, function: str, orders: Collection[str], partition: Partition, record: Record) -> Life:
+        """A record was written that a function has to handle, in one of these orders."""
+        event = Event(function, (partition, record.offset), record)
+        return self.lies(event, orders, (partition, record.offset))
+
+    def lies(self, event: Event, orders: Collection[str], place: Place) -> Life:
+        """An event is a record there from now on."""
+        partition, offset = place
+        task = Task(offset, 0, event.record.key, None, b"")
+        lanes = {order: lane_of(order, task) for order in orders}
+        fellows = {order: self._lanes[event.function, partition, order, lane] for order, lane in lanes.items()}
+        turns = {order: Turn(lane, len(fellows[order])) for order, lane in lanes.items()}
+        life = self._at[event.function, partition][offset] = Life(event, place, turns)
+        event.lives.append(life)
+        for lane in fellows.values():
+            lane.append(life)
         return life
 
     def at(self, function: str, partition: Partition, offset: int) -> Life | None:
         """The event that a record is; None if it is none for that function."""
         return self._at[function, partition].get(offset)
 
+    def lying(self, function: str, partition: Partition) -> Iterable[Life]:
+        """The events of a partition."""
+        return self._at[function, partition].values()
+
     def of(self, session: Session, task: Task) -> Life:
         """The event of a task."""
         return self._at[session.spec.name, session.claim[1]][task.offset]
 
-    def from_(self, function: str, origin: Place) -> Life:
+    def event(self, function: str, origin: Place) -> Event | None:
         """The event of that origin."""
-        return self._at[function, origin[0]][origin[1]]
+        life = self.at(function, *origin)
+        return None if life is None or life.moved else life.event
 
-    def caused(self, function: str, place: str) -> Life:
+    def caused(self, function: str, place: str) -> Event:
         """The event that an emit names as its cause, by topic/partition/offset of its origin."""
         topic, partition, offset = place.rsplit("/", 2)
-        return self.from_(function, ((topic, int(partition)), int(offset)))
+        return self._at[function, (topic, int(partition))][int(offset)].event
 
-    def lane(self, function: str, life: Life) -> list[Life]:
+    def lane(self, life: Life, order: str) -> list[Life]:
         """The events of its lane, oldest first."""
-        return self._lanes[function, life.origin[0], life.lane]
+        return self._lanes[life.event.function, life.lies[0], order, life.turns[order].lane]
 
-    def all(self) -> Iterator[tuple[str, Life]]:
-        """Each function's events."""
-        return ((function, life) for (function, _), lives in self._at.items() for life in lives.values())
+    def all(self) -> Iterator[Life]:
+        """All of them."""
+        return (life for lives in self._at.values() for life in lives.values())
 
     def __len__(self) -> int:
         return sum(len(lives) for lives in self._at.values())

@@ -14,8 +14,10 @@ from headrace.runtime import dispatch, shard, subscription
 FETCH = 8
 MOST_EVENTS = 16
 NEVER = 1000
-TIGHT = ((2, 4, 200), (4, 8, 260), (FETCH, MOST_EVENTS, 330), (16, 48, 650), (16, 64, 650))
+TIGHT = ((2, 4, 200), (4, 8, 260), (FETCH, MOST_EVENTS, 330), (16, 48, 650), (4, 96, 1100), (4, 96, 1100))
 """Narrow limits: of a fetch, of what is held, and of progress in bytes, which has no room for all of that."""
+
+WIDE = (*TIGHT, *[(FETCH, MOST_EVENTS, 4096)] * 10)
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,13 @@ class Limits:
     progress: int | None
 
     @classmethod
-    def draw(cls, random: Random, *, narrow: bool) -> Limits:
-        """The limits of one scenario. Narrow ones are met when most of what is held waits to be tried again."""
-        fetch, most_events, progress = random.choice(TIGHT) if narrow else (FETCH, MOST_EVENTS, None)
+    def draw(cls, random: Random, *, narrow: bool, aside: bool) -> Limits:
+        """The limits of one scenario. Narrow ones are met when most of what is held waits to be tried again.
+
+        What waits aside does so only where progress has a limit, which it then hardly meets.
+        """
+        kinds = TIGHT if narrow else WIDE if aside else [(FETCH, MOST_EVENTS, None)]
+        fetch, most_events, progress = random.choice(kinds)
         return cls(fetch, most_events, NEVER if narrow else random.choice([NEVER, NEVER, 3, 6]), progress)
 
     @property

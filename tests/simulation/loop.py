@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import events
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, copy_context
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
@@ -20,41 +19,9 @@ from typing import Any
 from warnings import catch_warnings, simplefilter
 
 from headrace.triggers.brokers.memory import Crash
+from simulation.process import Process, process_of
 
 BEGIN_MS = 1_700_000_000_000
-
-
-class Process:
-    """An operating-system process: what belongs to it, and whether it can run."""
-
-    def __init__(self, loop: SimulatedLoop, name: str) -> None:
-        self.name = name
-        self.alive = True
-        self.frozen = False
-        self.ready: deque[events.Handle] = deque()
-        self.context = copy_context()
-        self.context.run(_PROCESS.set, self)
-        self._loop = loop
-
-    def start(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """A task of this process."""
-        return self._loop.create_task(coroutine, context=self.context)
-
-    def call_at(self, when: float, callback: Callable[..., Any], *arguments: Any) -> events.TimerHandle:
-        """A callback of this process."""
-        return self._loop.call_at(when, callback, *arguments, context=self.context)
-
-    def kill(self) -> None:
-        """Nothing of it runs again."""
-        self.alive = False
-        self.ready.clear()
-
-    def __repr__(self) -> str:
-        state = "dead" if not self.alive else "frozen" if self.frozen else f"{len(self.ready)} callbacks ready"
-        return f"<Process {self.name}: {state}>"
-
-
-_PROCESS: ContextVar[Process] = ContextVar("process")
 
 
 class Deadlock(AssertionError):
@@ -92,7 +59,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> events.Handle:
         handle = events.Handle(callback, args, self, context)
-        process = handle._context.get(_PROCESS) or self.world  # type: ignore[attr-defined]
+        process = process_of(handle._context) or self.world  # type: ignore[attr-defined]
         if process.alive:
             process.ready.append(handle)
         return handle
@@ -128,7 +95,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         while self._timers and self._timers[0][0] <= self.now:
             timer = heappop(self._timers)[2]
             timer._scheduled = False  # type: ignore[attr-defined]
-            process = timer._context.get(_PROCESS) or self.world  # type: ignore[attr-defined]
+            process = process_of(timer._context) or self.world  # type: ignore[attr-defined]
             if process.alive and not timer._cancelled:  # type: ignore[attr-defined]
                 process.ready.append(timer)
         if len(self._processes) > 20:
@@ -146,7 +113,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Tasks of killed processes must not be collected: that would run their `finally`."""
         task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
         context: Context = options.get("context") or copy_context()
-        self._tasks.append((task, context.get(_PROCESS) or self.world))
+        self._tasks.append((task, process_of(context) or self.world))
         if len(self._tasks) > 4000:
             self._tasks = [one for one in self._tasks if not one[0].done()]
         return task

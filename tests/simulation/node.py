@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 APP = "sim"
 SESSION_S = 6.0
 
-_AT = {"at append", "at settle", "at progress"}
+_COUNTED = {"at append", "at settle", "at progress", "for good"}
 
 
 class Node:
@@ -36,16 +36,28 @@ class Node:
         self.up = False
         self.opened = False
         self.stopping = False
+        self.gone = False  # for good
         self.cut_until = 0.0
         self.process = world.loop.process(name)
         self.log: MemoryLog
         self.engine: Engine
         self._pools: list[SimulatedPool] = []
+        self._functions = world.functions
 
     @property
     def frozen(self) -> bool:
         """Whether it is stopped by a signal."""
         return self.process.frozen
+
+    @property
+    def specs(self) -> dict[str, FunctionSpec]:
+        """The functions that it serves, by group."""
+        return {self.world.group(spec.name): spec for spec in self._functions}
+
+    @property
+    def is_old(self) -> bool:
+        """Whether it runs, and not what was deployed last."""
+        return self.up and self._functions is not self.world.functions
 
     def bodies(self) -> list[SimulatedWorker]:
         """Its workers that are alive."""
@@ -53,11 +65,12 @@ class Node:
 
     def boot(self) -> None:
         """Start it, if it is down."""
-        if self.up:
+        if self.up or self.gone:
             return
         self.life += 1
         self.up, self.opened, self.stopping = True, False, False
         self._pools = []
+        self._functions = self.world.functions
         self.process = self.world.loop.process(f"{self.name}.{self.life}")
         self.world.trace(self.name, "boots")
         self.process.start(self._serve())
@@ -67,7 +80,7 @@ class Node:
         if not self.up:
             return
         self.world.trace(self.name, "dies:", why)
-        self.world.census.saw(f"owner killed{f' {why}' if why in _AT else ''}")
+        self.world.census.saw(f"owner killed{f' {why}' if why in _COUNTED else ''}")
         self.up = False
         self.process.kill()
         for pool in self._pools:
@@ -75,6 +88,11 @@ class Node:
                 worker.vanish()
         self.log.kill(at_once=self.world.random.random() < 0.6)  # as the embedded log sees it, or as Kafka does
         self.world.witness.sessions.died_unclean(self)
+
+    def leave(self) -> None:
+        """It is gone, and does not come back."""
+        self.gone = True
+        self.kill("for good")
 
     def freeze(self) -> None:
         """SIGSTOP."""
@@ -99,6 +117,16 @@ class Node:
             self.stopping = True
             self.process.start(self._stop(drain_s))
 
+    def renew(self) -> None:
+        """A deployment has it start again, with the code of now."""
+        if not self.is_old or self.stopping:
+            return
+        if self.opened:
+            self.stop(0.1)
+        else:
+            self.kill("for a deployment")
+            self.world.later(0.05, self.boot)
+
     def reload(self) -> None:
         """The code has changed; it learns it when it can."""
         for pool in self._pools:
@@ -113,8 +141,9 @@ class Node:
             name=f"{self.name}.{self.life}",
             session_s=SESSION_S,
             progress_limit=scenario.limits.progress,
+            idle_s=scenario.detour.idle_s,
         )
-        manifest = Manifest(scenario.functions, "code")
+        manifest = Manifest(self._functions, "code")
         plan = Plan(APP, manifest, self._pool, watched=scenario.watched)  # type: ignore[arg-type]
         dice = Random(world.random.random())
         log: Any = ObservedLog(self.log, self)

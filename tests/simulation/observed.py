@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from headrace.runtime.ports import Assigned, Fetched, Partition, Rebalance
+from headrace.functions.errors import BrokerUnavailable
+from headrace.runtime.ports import Assigned, Fetched, Partition, Rebalance, TopicSpec
 from headrace.runtime.result import Result
 from headrace.sandbox.manifest import FunctionSpec
-from headrace.triggers.brokers.memory import MemoryLog
+from headrace.triggers.brokers.memory import MemoryLog, Step
+from simulation.note import is_retry
 
 if TYPE_CHECKING:
     from simulation.node import Node
@@ -29,6 +31,19 @@ class ObservedLog:
         observed = _ObservedRebalance(rebalance, self._node, group)
         return _ObservedMember(await self._log.join(group, topics, observed, **options), self._node, group)
 
+    async def ensure(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
+        """See `ports.Admin.ensure`. Its acknowledgement may be lost, like that of a write."""
+        saw, retries = self._node.world.census.saw, any(is_retry(topic.name) for topic in topics)
+        try:
+            made = await self._log.ensure(topics)
+            if retries:
+                saw("retry topic made", len(made))
+                self._node.world.faults.after(Step(self._log.name, "ensure"))
+        except BrokerUnavailable:
+            saw("retry topic refused", retries)
+            raise
+        return made
+
 
 class _ObservedMember:
     """A membership that tells what is fetched."""
@@ -45,6 +60,12 @@ class _ObservedMember:
         for fetched in batch:
             self._node.world.witness.intake.polled(self._node, self._group, fetched)
         return batch
+
+    async def subscribe(self, topics: Sequence[str]) -> None:
+        """See `ports.Member.subscribe`."""
+        self._node.world.trace(self._node.name, "follows", *topics)
+        await self._member.subscribe(topics)
+        self._node.world.census.saw("retry topic followed")
 
     def pause(self, partitions: Sequence[Partition], *, paused: bool) -> None:
         """See `ports.Member.pause`."""
@@ -81,8 +102,7 @@ class Observer:
         """See `Hooks.function_state`."""
         self._node.world.trace(self._node.name, function, "is", state, reason)
         if state == "waiting-full":
-            progress = reason.startswith("progress")
-            self._node.world.census.saw(f"waiting-full: {'progress near its limit' if progress else 'too many wait'}")
+            self._node.world.census.saw(f"waiting-full: {_why_full(reason)}")
 
     def handled(self, *, function: FunctionSpec, results: Sequence[Result]) -> None:
         """See `Hooks.handled`."""
@@ -90,3 +110,10 @@ class Observer:
 
     def output(self, **_: object) -> None:
         """See `Hooks.output`."""
+
+
+def _why_full(reason: str) -> str:
+    """For the census only."""
+    if reason.startswith("progress"):
+        return "progress near its limit"
+    return "no room in progress" if "no room" in reason else "too many wait"

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from simulation.loop import Process, SimulatedLoop
+from simulation.loop import SimulatedLoop
+from simulation.process import Process
 
 
 class Post:

@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING
 
 from headrace.functions.partition import partition_of
 from headrace.runtime.ports import Append, Partition
+from headrace.sandbox.headers import Header, pack
+from simulation.note import is_retry
 
 if TYPE_CHECKING:
     from simulation.world import World
+
+
+_HEADERS: list[list[Header]] = [
+    [],
+    [("ce_type", b"Order"), ("x", b"\xff"), ("x", b"2")],
+    [("headrace-root", b"r"), ("traceparent", b""), ("headrace-cause", b"c")],
+]
 
 
 async def produce(world: World) -> None:
@@ -26,9 +35,9 @@ async def produce(world: World) -> None:
 def tear(world: World) -> None:
     """A gap in some topic: markers at its end, or records that are compacted away, read or not."""
     random = world.random
-    name = random.choice(list(world.scenario.topics))
-    partition = (name, random.randrange(world.scenario.topics[name]))
-    if random.random() < 0.5:
+    name = random.choice([*world.scenario.topics, *world.retry_topics])
+    partition = (name, random.randrange(len(world.disk.topic(name).journals)))
+    if random.random() < 0.5 or is_retry(name):  # retry topics are kept for ever
         world.disk.mark(partition, random.choice([1, 1, 3]))
         world.census.saw("markers in the log")
     elif found := _late_records(world, partition):
@@ -48,4 +57,5 @@ def _draw(world: World, now_ms: int) -> Append:
     count = scenario.topics[topic]
     partition = partition_of(key, count) if key else random.randrange(count)
     value = None if random.random() < scenario.nulls else b"{}"
-    return Append(topic, partition, now_ms, key, value, b"")
+    headers = pack(random.choice(_HEADERS)) if scenario.headers else b""
+    return Append(topic, partition, now_ms, key, value, headers)

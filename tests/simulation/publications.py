@@ -36,24 +36,25 @@ class Publications:
         assert record.value is not None
         witness = self._witness
         function, place, nth, id_ = record.value.decode().split(" ")
-        life = witness.lives.caused(function, place)
+        event = witness.lives.caused(function, place)
         self._emits[id_] += 1
         witness.world.trace("published", function, place, nth, "to", topic, partition, "at", record.offset)
         what = f"emit {nth} of {function} for {place}"
-        if id_ not in life.known:
+        if id_ not in event.known:
             witness.fail(f"emits: {what} is published, and never was the outcome of a success")
         if self._emits[id_] > 1:
             if witness.world.disk.transactional:
                 witness.fail(f"exactly once: {what} is on the disk {self._emits[id_]} times")
             return
-        way = (function, topic, partition, life.origin[0], life.lane)
-        this = (life.origin[1], int(nth))
+        lane, _ = event.lives[0].turns[witness.world.laxest(function)]
+        way = (function, topic, partition, event.origin[0], lane)
+        this = (event.origin[1], int(nth))
         last, self._last[way] = self._last.get(way, (-1, -1)), this
         # Where appends and progress are not one write, an owner may die between the emits of later events of the lane
         # and the dead letter of this one; run again it may succeed, and its emits come late. No reader can mend that.
-        excused = life.barren and not witness.world.disk.transactional
+        excused = event.barren and not witness.world.disk.transactional
         if last >= this and not excused:
-            witness.fail(f"order: {what} (lane {life.lane}) is published after emit {last[1]} for offset {last[0]}")
+            witness.fail(f"order: {what} (lane {lane}) is published after emit {last[1]} for offset {last[0]}")
 
     def letter(self, group: str, record: Record) -> None:
         """A dead letter was written."""
@@ -68,12 +69,20 @@ class Publications:
             witness.fail(f"exactly once: {what} is on the disk {self._letters[group, origin]} times")
         if attempts > most_attempts(witness.world.groups[group]):
             witness.fail(f"attempts: {what} was written after {attempts} attempts")
-        life = witness.lives.from_(witness.world.groups[group].name, origin)
-        ending = witness.settlements.writer(group, life).endings.get(life.offset)
-        if ending is None or ending.kind != "dead":
-            witness.fail(f"attempts: {what} is written; it has not failed for good, but: {ending}")
-        if ending.attempts != attempts:
-            witness.fail(f"attempts: {what} says {attempts} attempts, it was after {ending.attempts}")
+        _, session = witness.settlements.being_written()
+        event = witness.lives.event(session.spec.name, origin)
+        if event is None or session.claim[0] != group:
+            witness.fail(f"identity: {what} is of no event there is")
+        lying = event.lying(session.claim[1])
+        endings = [session.endings[life.offset] for life in lying if life.offset in session.endings]
+        if not (dead := [ending.attempts for ending in endings if ending.kind == "dead"]):
+            witness.fail(f"attempts: {what} is written; it has not failed for good, but: {endings}")
+        if attempts not in dead:
+            witness.fail(f"attempts: {what} says {attempts} attempts, it was after {dead}")
+        first = event.record
+        if (record.key, record.value) != (first.key, first.value):
+            witness.fail(f"identity: {what} has another key or value")
+        witness.saw("dead-lettered from a retry topic", lying[0].moved)
 
     def __repr__(self) -> str:
         return f"<Publications: {len(self._emits)} emits, {len(self._letters)} dead letters>"
@@ -81,7 +90,7 @@ class Publications:
 
 def _read_letter(record: Record) -> tuple[Place, int, str]:
     """Where its event came from, after how many attempts, and what went wrong."""
-    headers = {name: value.decode() for name, value in unpack(record.headers)}
+    headers = {name: value.decode() for name, value in unpack(record.headers) if name.startswith("headrace-")}
     origin: Partition = (headers["headrace-origin-topic"], int(headers["headrace-origin-partition"]))
     place = (origin, int(headers["headrace-origin-offset"]))
     return place, int(headers["headrace-attempt"]), headers["headrace-error-type"]

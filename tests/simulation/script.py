@@ -5,6 +5,7 @@ So an event that is handled again, by whomever and after whatever, does the same
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -53,7 +54,7 @@ class Script:
         return self.rule if self.rule == NO_SUCH_RULE else (self.rule + attempt // 2) % rules
 
 
-def script_of(seed: int, spec: FunctionSpec, at: Origin, *, sick: bool) -> Script:
+def script_of(seed: int, spec: FunctionSpec, at: Origin, *, sick: bool, later_s: Sequence[float]) -> Script:
     """The script of an event for a function, wherever it lies now."""
     random = Random(f"{seed}/{spec.name}/{at.topic}/{at.partition}/{at.offset}")
     kinds = _SICK if sick else _KINDS
@@ -61,7 +62,7 @@ def script_of(seed: int, spec: FunctionSpec, at: Origin, *, sick: bool) -> Scrip
     most = most_attempts(spec)
     times = FOREVER if kind in {"skip", "reject", "hopeless"} else random.choice([1, 1, 2, most - 1, FOREVER])
     seconds = random.choice([0.0005, 0.002, 0.01, 0.05, 0.3, 0.4])
-    later_s = random.choice([0.0, 0.2, 0.5, 2.5])
+    later = random.choice(later_s)
     rule = random.randrange(len(spec.retry)) if random.random() < 0.97 else NO_SUCH_RULE
     emits = tuple(random.choice(list(spec.emits)) for _ in range(random.choice([0, 0, 1, 1, 2]))) if spec.emits else ()
-    return Script(kind, max(1, times) if kind != "done" else 0, seconds, later_s, rule, emits)
+    return Script(kind, max(1, times) if kind != "done" else 0, seconds, later, rule, emits)

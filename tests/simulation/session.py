@@ -10,6 +10,7 @@ from headrace.sandbox.manifest import FunctionSpec
 from simulation.account import Account
 
 if TYPE_CHECKING:
+    from simulation.life import Life, Turn
     from simulation.node import Node
 
 Claim = tuple[str, Partition]
@@ -17,11 +18,17 @@ Claim = tuple[str, Partition]
 
 
 class Ending(NamedTuple):
-    """How an event ended: "done" or "dead", with the ids of what it emitted, after how many attempts."""
+    """How an event ended: "done" or "dead", with the ids of what it emitted, after how many attempts.
+
+    One that was "moved" goes on in a retry topic, due from `least_ms` to `most_ms`; `alone`: to be run so.
+    """
 
     kind: str
     emits: tuple[str, ...]
     attempts: int
+    alone: bool = False
+    least_ms: int = 0
+    most_ms: int = 0
 
 
 @dataclass(eq=False)
@@ -38,6 +45,7 @@ class Session:
     epoch: int
     spec: FunctionSpec
     before: Account
+    defers: bool  # what fails is to go on in a retry topic
     over: bool = False
     stale: bool = False
     delivered: int = 0
@@ -48,6 +56,25 @@ class Session:
     generations: dict[object, int] = field(default_factory=dict)  # in which a lane was last
     sent: dict[int, int] = field(default_factory=dict)  # in which generation's worker an event was last
     aside: set[int] = field(default_factory=set)  # condemned: never to be started again
+
+    def emits_of(self, life: Life) -> tuple[str, ...]:
+        """What an event emitted in it."""
+        ending = self.endings.get(life.offset)
+        return ending.emits if ending else ()
+
+    def pass_(self, life: Life) -> None:
+        """It has ended: the next of its lane may start."""
+        lane, place = self.turn(life)
+        self.next_of[lane] = place + 1
+
+    def go_back(self, life: Life) -> None:
+        """It has not ended after all."""
+        lane, place = self.turn(life)
+        self.next_of[lane] = min(self.next_of.get(lane, 0), place)
+
+    def turn(self, life: Life) -> Turn:
+        """The place of an event in its lane."""
+        return life.turns[self.spec.order]
 
     def __repr__(self) -> str:
         state = " and ".join(name for name in ("stale", "over") if getattr(self, name)) or "live"

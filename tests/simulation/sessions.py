@@ -9,6 +9,8 @@ from headrace.runtime.ports import Assigned, Partition
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.wire import Chunk
 from simulation.account import Account
+from simulation.life import Place
+from simulation.note import is_retry
 from simulation.session import Claim, Ending, Session
 
 if TYPE_CHECKING:
@@ -51,7 +53,9 @@ class Sessions:
         """A runtime learns that it was given a partition."""
         witness, claim = self._witness, (group, assigned.partition)
         account = Account.read(assigned.watermark, assigned.progress)
-        session = Session(claim, node, node.life, assigned.epoch, witness.world.groups[group], account)
+        spec = node.specs[group]
+        defers = spec.order == "none" and witness.world.scenario.limits.progress is not None
+        session = Session(claim, node, node.life, assigned.epoch, spec, account, defers)
         session.stale = witness.world.disk.owners[claim].epoch != assigned.epoch
         self._held[node, claim] = self._epochs[claim, assigned.epoch] = session
         witness.world.trace("assigned", session, account)
@@ -59,9 +63,13 @@ class Sessions:
             self._replace(claim, session, assigned.watermark is None)
         if account.died_at is not None:
             self._charge_owner_death(session)
-        for offset in account.condemned(session.spec.retry[-1].attempts):
-            session.aside.add(offset)
-            session.endings[offset] = Ending("dead", (), account.failures[offset])
+        for offset, charged in account.condemned.items():
+            failures = charged + self._brought(session, offset)
+            if failures >= spec.retry[-1].attempts:
+                session.aside.add(offset)
+                session.endings[offset] = Ending("dead", (), failures)
+        if account.watermark and is_retry(assigned.partition[0]):
+            witness.saw("retry topic taken over")
 
     def handed_out(self, worker: SimulatedWorker, spec: FunctionSpec, chunk: Chunk) -> Session:
         """A chunk goes to a worker; whose it is."""
@@ -73,6 +81,14 @@ class Sessions:
             self._witness.fail(f"order: {node.name} hands out {offsets} of {claim}, which it does not hold")
         session.sent.update((task.offset, worker.generation) for task in chunk.tasks)
         return session
+
+    def generations(self, node: Node, group: str, lies: Iterable[Place]) -> set[int] | None:
+        """In which generations an event was last handed out, at these places; None if its runtime was put out."""
+        held = [(self._held.get((node, (group, partition))), offset) for partition, offset in lies]
+        sessions = [(session, offset) for session, offset in held if session is not None]
+        if any(session.stale for session, _ in sessions):
+            return None
+        return {session.sent[offset] for session, offset in sessions if offset in session.sent}
 
     def revoked(self, node: Node, group: str, partition: Partition) -> None:
         """A runtime has let go of a partition."""
@@ -115,6 +131,10 @@ class Sessions:
         if not fresh and told != durable:
             fail(f"progress: {session} was told {told}, the disk has {durable}")
 
+    def _brought(self, session: Session, offset: int) -> int:
+        life = self._witness.lives.at(session.spec.name, session.claim[1], offset)
+        return 0 if life is None else life.brought
+
     def _charge_owner_death(self, session: Session) -> None:
         """Rule R2, `runtime-died`: a careful owner died under an event whose start was written down."""
         offset = session.before.died_at
@@ -122,6 +142,7 @@ class Sessions:
         life = self._witness.lives.at(session.spec.name, session.claim[1], offset)
         assert life is not None
         life.charged += 1
+        life.state, life.not_before_ms = "lost", 0  # what its owner had learned of it went with the owner
         charged = session.before.charge_owner_death()
         self._witness.saw("charged with the death of its owner")
         self._witness.world.trace("charged with the death of its owner", session, offset, charged)

@@ -68,31 +68,31 @@ class Starts:
             life.alone = life.crashed = life.crashed and learned
             life.not_before_ms *= learned
         life.expected = charged
-        life.alone = life.alone or session.before.died_at == life.offset
+        life.crashed = life.crashed or life.marked or life.offset in session.before.alone
+        life.alone = life.alone or life.crashed
 
     def _check_turn(self, life: Life, session: Session, what: str) -> None:
         """Whether all before it in its lane have ended."""
-        lane = self._witness.lives.lane(session.spec.name, life)
-        next_ = session.next_of.get(life.lane, 0)
-        while next_ < life.place_in_lane and _is_past(lane[next_], session):
+        lane = self._witness.lives.lane(life, session.spec.order)
+        (name, place), next_ = session.turn(life), session.next_of.get(session.turn(life).lane, 0)
+        while next_ < place and _is_past(lane[next_], session):
             next_ += 1
-        session.next_of[life.lane] = next_
-        if next_ != life.place_in_lane:
+        session.next_of[name] = next_
+        if next_ != place:
             before = lane[next_].offset
-            self._witness.fail(
-                f"order: {what} starts, and offset {before} before it in its lane {life.lane} has not ended"
-            )
+            self._witness.fail(f"order: {what} starts, and offset {before} before it in its lane {name} has not ended")
 
     def _check_generation(self, life: Life, session: Session, generation: int, what: str) -> None:
         """A lane moves to newer code when nothing of it is left in a worker of the older, and never back."""
-        before = session.generations.setdefault(life.lane, generation)
+        lane_name = session.turn(life).lane
+        before = session.generations.setdefault(lane_name, generation)
         if generation == before:
             return
         self._witness.saw("lane moved to a new generation")
-        session.generations[life.lane] = generation
+        session.generations[lane_name] = generation
         if generation < before:
             self._witness.fail(f"order: {what} starts in generation {generation}, its lane has been in {before}")
-        lane = self._witness.lives.lane(session.spec.name, life)
+        lane = self._witness.lives.lane(life, session.spec.order)
         if left := [one.offset for one in lane if one is not life and one.session is session and one.in_hand]:
             self._witness.fail(
                 f"order: {what} starts in generation {generation}, {left} of its lane are still in another"
@@ -104,23 +104,28 @@ class Starts:
         charged = durable.failures.get(life.offset, 0)
         if charged != life.expected:
             fail(f"attempts: {what} starts; {charged} failures are durable, it has had {life.expected}")
-        if task.attempt != charged + 1:
-            fail(f"attempts: {what} starts as attempt {task.attempt} with {charged} failures charged")
+        if task.attempt != life.brought + charged + 1:
+            failures = f"{charged} failures charged and {life.brought} brought along"
+            fail(f"attempts: {what} starts as attempt {task.attempt} with {failures}")
         if (due_ms := max(durable.due_ms.get(life.offset, 0), life.not_before_ms)) > now_ms:
             fail(f"attempts: {what} starts {due_ms - now_ms} ms before its time")
         attempts = most_attempts(session.spec)
-        if task.attempt > attempts or life.starts > attempts + life.excuses:
+        times = 1 + charged if session.defers else attempts - life.brought  # one served in order charged it in place
+        if task.attempt > attempts or life.starts > times + life.excuses:
             fail(f"attempts: {what} starts {life.starts} times, attempt {task.attempt} of {attempts}")
+        self._witness.detours.delivered(life, task, now_ms, what)
 
     def _count(self, life: Life, session: Session, task: Task) -> None:
         saw = self._witness.saw
         saw(f"order {session.spec.order}")
         if task.key is None:
             saw("event without a key")
-        if life.starts >= task.attempt:
+        if life.starts >= task.attempt - life.brought:
             saw("event run again without a charge")
         if life.alone:
-            saw("ran alone as a suspect")
+            saw("ran alone across topics" if life.marked else "ran alone as a suspect")
+        if life.moved:
+            saw(f"started from a retry topic{'' if session.defers else ' in another order'}")
         if session.stale:
             saw("start in a stale session")
 

@@ -55,6 +55,8 @@ def test_scenarios_are_of_every_kind() -> None:
     assert {scenario.transactional for scenario in scenarios} == {True, False}
     assert {scenario.runtimes for scenario in scenarios} == {1, 2, 3}
     assert {scenario.limits.progress is None for scenario in scenarios} == {True, False}
+    assert {scenario.detour.later_order for scenario in scenarios if scenario.detour} == {None, "key", "partition"}
+    assert len({scenario.detour.most_s for scenario in scenarios}) == 4
     assert {len(spec.retry) for scenario in scenarios for spec in scenario.functions} == {1, 2, 3}
 
 

@@ -29,11 +29,12 @@ class Plague:
     slow: float
 
     @classmethod
-    def draw(cls, random: Random) -> Plague:
-        """The trouble of one scenario: some kinds of it, rarely none."""
+    def draw(cls, random: Random, pace: float) -> Plague:
+        """The trouble of one scenario: some kinds of it, rarely none; at the pace at which things happen in it."""
         acts = tuple(act for act in _DEEDS if random.random() < 0.5)
         rates = [random.choice([0.0, 0.02, 0.1]) if random.random() < 0.5 else 0.0 for _ in range(3)]
-        return cls(acts, random.choice([0.3, 1.0, 3.0]), rates[0], rates[1], rates[2] / 5, random.choice([0.0, 0.3]))
+        every_s = random.choice([0.3, 1.0, 3.0]) * pace
+        return cls(acts, every_s, rates[0], rates[1], rates[2] / 5, random.choice([0.0, 0.3]))
 
 
 class DrawnFaults(Faults):
@@ -63,7 +64,7 @@ class DrawnFaults(Faults):
         if self._world.troubled:
             self._crash(step)
             # A producer that appends again after a lost acknowledgement appends twice: that is not under test here.
-            repeatable = not self._world.disk.transactional or step.action == "settle"
+            repeatable = not self._world.disk.transactional or step.action in {"settle", "ensure"}
             if repeatable and self._random.random() < self._plague.lost:
                 self._world.census.saw("acknowledgement lost")
                 raise BrokerUnavailable(f"the acknowledgement of {step.action} was lost (simulated)")

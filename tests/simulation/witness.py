@@ -4,17 +4,22 @@ It keeps books of its own and trusts nothing that the runtime says of itself. Th
 
 - *nothing lost*: an event is durably done only if it ended, in the session that settles it, and all it emitted, or its
   dead letter, is on the disk by then; at the end every event is, and every gap passed;
-- *exactly once* (transactional disk): no emitted id and no dead letter is there twice;
+- *exactly once* (transactional disk): no emitted id and no dead letter is there twice, no event in retry topics twice;
+  where appends and progress are two writes, it is there again only where a session appended it without its progress,
+  or repeated a settlement whose acknowledgement was lost;
 - *order*: an event starts when all before it in its lane have ended, in this session or durably before it; a lane moves
   to a new generation of the code when nothing of it is left in the old; what a lane emits is published in lane order,
   repeats dropped;
 - *attempts*: an event's attempt number is what is durably charged plus one; what is charged is exactly what failed,
   and was reported, so neither `NotRun`, nor a neighbour's crash, nor a cancellation, nor a restart is; no event starts
   before its time, nor more often than its attempts and what excuses a restart; each failure is held against the rule
-  it is under;
+  it is under; a retry topic holds exactly those that failed and are not done, at the attempt that is next, in the tier
+  that fits, until their time; to go on from one to another is no attempt;
 - *progress*: the watermark grows, what is done stays done, a settlement holds exactly the outcomes whose appends it
   carries, is never over the log's limit, and is written only in the epoch of the partition's owner;
 - *revoke*: when it returns, nothing of the partition runs, unless the owner was put out before;
+- *identity*: whatever topics an event goes through, a handler gets it as it first came, and from there; so it is in
+  retry topics and dead letters, byte for byte;
 - *bounds*: no more events are held than fetching allows.
 """
 
@@ -30,6 +35,7 @@ from headrace.runtime.ports import Partition, Record
 from headrace.runtime.result import Result
 from headrace.sandbox.manifest import FunctionSpec
 from simulation.account import Account
+from simulation.detours import Detours
 from simulation.ends import Ends
 from simulation.intake import Intake
 from simulation.life import Lives
@@ -60,6 +66,7 @@ class Witness:
         self.ends = Ends(self)
         self.intake = Intake(self)
         self.publications = Publications(self)
+        self.detours = Detours(self)
         self.settlements = Settlements(self)
         self._seen: dict[Partition, int] = defaultdict(int)
         self._progress: dict[Claim, Any] = {}
@@ -105,7 +112,10 @@ class Witness:
     def _appended(self, topic: str, partition: int, record: Record) -> None:
         for group, spec in self.world.groups.items():
             if topic in spec.topics:
-                self.lives.born(spec, (topic, partition), record)
+                self.lives.born(spec.name, self.world.orders(spec.name), (topic, partition), record)
+            if topic.startswith(f"{group}.retry."):
+                self.detours.written(group, (topic, partition), record)
+                return
             if topic == self.world.dead_letters_of(group):
                 self.publications.letter(group, record)
                 return
@@ -117,13 +127,12 @@ class Witness:
     def handled(self, node: Node, spec: FunctionSpec, results: Sequence[Result]) -> None:
         """Attempts ended. What is told of them must be true."""
         for result in results:
-            claim = (self.world.group(spec.name), result.partition)
-            session = self.sessions.held(node, claim)
-            if session is None or session.stale:
-                continue
-            generation = session.sent.get(result.record.offset)
-            if generation is not None and result.generation != generation:
-                self.fail(f"order: a result of {session} says generation {result.generation}, it ran in {generation}")
+            event = self.lives.event(spec.name, (result.partition, result.record.offset))
+            if event is None:
+                self.fail(f"identity: a result of {spec.name} is of {result.partition}: {result.record}, of no event")
+            ran = self.sessions.generations(node, self.world.group(spec.name), [life.lies for life in event.lives])
+            if ran and result.generation not in ran:
+                self.fail(f"order: a result of {event} says generation {result.generation}, it ran in {ran}")
             if result.generation:
                 self.saw("result of a new generation")
 
@@ -132,14 +141,14 @@ class Witness:
     def unfinished(self) -> list[str]:
         """Events that are not durably done, and gaps that are not passed."""
         left = [
-            f"{function} {life}"
-            for function, life in self.lives.all()
-            if not (life.gone or self.durable((self.world.group(function), life.lies[0])).done(life.offset))
+            repr(life)
+            for life in self.lives.all()
+            if not (life.gone or self.durable((self.world.group(life.event.function), life.lies[0])).done(life.offset))
         ]
         return left or [
             f"{spec.name} {topic}/{number} is not at its end"
             for group, spec in self.world.groups.items()
-            for topic, number in self.world.disk.partitions(spec.topics)
+            for topic, number in self.world.disk.partitions(self.world.followed(group))
             if (end := self.world.disk.journal((topic, number)).end)
             and self.durable((group, (topic, number))).watermark < end
         ]

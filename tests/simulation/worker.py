@@ -14,8 +14,8 @@ from headrace.sandbox.outcome import Outcome
 from headrace.sandbox.process import Death
 from headrace.sandbox.wire import Chunk, Report
 from simulation.handler import HARD_S
-from simulation.loop import Process
 from simulation.post import Post
+from simulation.process import Process
 from simulation.work import Work, death_of
 
 if TYPE_CHECKING:

@@ -15,20 +15,19 @@ from typing import Any
 import structlog
 
 from headrace.functions.names import dead_letter_topic_of, group_of
-from headrace.runtime.ports import TopicSpec
 from headrace.triggers.brokers.memory.group import Group
 from simulation.census import Census
+from simulation.course import course
 from simulation.disk import WitnessedDisk
 from simulation.loop import Deadlock, SimulatedClock, SimulatedLoop
 from simulation.node import APP, Node
-from simulation.producer import produce
+from simulation.note import is_retry
 from simulation.promise import BrokenPromise
 from simulation.scenario import Scenario
-from simulation.trouble import DrawnFaults, plague
+from simulation.trouble import DrawnFaults
 from simulation.witness import Witness
 
 MOST_STEPS = 150_000
-PATIENCE_S = 900.0
 TRACE = 40
 
 
@@ -68,6 +67,7 @@ class World:
         self.loop = SimulatedLoop(self.random)
         self.clock = SimulatedClock(self.loop)
         self.census = Census()
+        self.functions = self.scenario.functions  # as they are deployed; what they are in all is in `groups`
         self.groups = {group_of(APP, spec.name): spec for spec in self.scenario.functions}
         self.disk = WitnessedDisk(transactional=self.scenario.transactional)
         self.witness = self.disk.witness = Witness(self)
@@ -99,6 +99,25 @@ class World:
         spec = self.groups[group]
         return None if spec.discard else dead_letter_topic_of(APP, spec.name)
 
+    @property
+    def retry_topics(self) -> list[str]:
+        """Those that were made."""
+        return [name for name in self.disk.topics if is_retry(name)]
+
+    def followed(self, group: str) -> list[str]:
+        """The topics whose events a group has to handle."""
+        return [*self.groups[group].topics, *(name for name in self.retry_topics if name.startswith(f"{group}."))]
+
+    def orders(self, function: str) -> set[str]:
+        """The orders that a function has, sooner or later."""
+        every = [*self.scenario.functions, *self.scenario.later_functions]
+        return {spec.order for spec in every if spec.name == function}
+
+    def laxest(self, function: str) -> str:
+        """The order that holds whatever is deployed."""
+        orders = self.orders(function)
+        return "none" if "none" in orders else orders.pop()
+
     def node_of(self, client: str) -> Node:
         """Whose client that is."""
         return next(node for node in self.nodes if client.startswith(f"{node.name}."))
@@ -113,10 +132,9 @@ class World:
 
     def rebalance(self, random: Random) -> None:
         """Move a partition, or take one away and give it back."""
-        group, spec = random.choice(list(self.groups.items()))
+        group = random.choice(list(self.groups))
         seats = list(Group.of(self.disk, group).seats)
-        topic = random.choice(spec.topics)
-        partition = (topic, random.randrange(self.scenario.topics[topic]))
+        partition = random.choice(self.disk.partitions(self.followed(group)))
         if seats and random.random() < 0.7:
             Group.of(self.disk, group).rebalance({partition: random.choice(seats)})
         else:
@@ -130,7 +148,7 @@ class World:
         broken: str | None = None
         try:
             with self.scenario.limits.kept(), _silence():
-                self.loop.run_until_complete(self.loop.world.start(self._course()))
+                self.loop.run_until_complete(self.loop.world.start(course(self)))
         except (BrokenPromise, Deadlock) as error:
             broken = str(error)
         finally:
@@ -153,42 +171,6 @@ class World:
             raise BrokenPromise(f"an error escaped into the event loop: {self.loop.uncaught}")
         if self.loop.steps > MOST_STEPS:
             raise BrokenPromise(f"no end after {MOST_STEPS} steps; unfinished: {self.witness.unfinished()[:5]}")
-
-    async def _course(self) -> None:
-        scenario = self.scenario
-        for group in self.groups:
-            Group.of(self.disk, group)  # here and now, so that the coordinator belongs to no runtime
-        self.disk.watchers[self.witness] = self.witness.wrote
-        self.disk.ensure([TopicSpec(name, count) for name, count in scenario.topics.items()])
-        self.nodes += [Node(self, f"r{n}") for n in range(scenario.runtimes)]
-        for node in self.nodes:
-            self.later(self.random.choice([0.0, 0.0, 1.0]), node.boot)
-        trouble = self.loop.create_task(plague(self, scenario.plague))
-        await produce(self)
-        await asyncio.sleep(self.random.choice([0.5, 3.0, 10.0]))
-        trouble.cancel()
-        self._calm()
-        await self._until_done()
-
-    def _calm(self) -> None:
-        self.trace("all is calm from here on")
-        self.troubled = False
-        for node in self.nodes:
-            node.thaw()
-            node.boot()
-
-    async def _until_done(self) -> None:
-        deadline = self.loop.now + PATIENCE_S
-        while unfinished := self.witness.unfinished():
-            if self.loop.now > deadline:
-                engines = "; ".join(repr(getattr(node, "engine", None)) for node in self.nodes)
-                raise BrokenPromise(
-                    f"nothing lost: {PATIENCE_S:g} s after all was calm these are not done: {unfinished[:5]}; "
-                    f"{engines}; tasks that failed: {self.loop.failed_tasks()}"
-                )
-            await asyncio.sleep(0.5)
-        if failed := self.loop.failed_tasks():
-            raise BrokenPromise(f"tasks failed: {failed}")
 
 
 def run(seed: int, lines: int = TRACE) -> Verdict:

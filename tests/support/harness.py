@@ -26,6 +26,7 @@ class Shell:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = ("-m", "headrace")
 
     @property
     def env(self) -> dict[str, str]:
@@ -35,7 +36,7 @@ class Shell:
     @contextmanager
     def start(self, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
         """A running command; killed at the end if it still runs, so that a failing test does not hang on it."""
-        command = [sys.executable, "-m", "headrace", *arguments]
+        command = [sys.executable, *self.program, *arguments]
         with subprocess.Popen(command, cwd=self.folder, env=self.env, text=True, **options) as process:
             try:
                 yield process
@@ -43,7 +44,7 @@ class Shell:
                 process.kill()
 
     def run(self, *arguments: str, stdin: str | None = None, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "headrace", *arguments]
+        command = [sys.executable, *self.program, *arguments]
         result = subprocess.run(
             command,
             cwd=self.folder,

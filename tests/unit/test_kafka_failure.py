@@ -20,7 +20,11 @@ from headrace.triggers.brokers.kafka.failure import translated, unknown_topic
         (errors.NotLeaderForPartitionError(), BrokerUnavailable, "could not do it now"),
         (errors.OutOfOrderSequenceNumber(), BrokerUnavailable, "could not do it now"),
         (errors.KafkaError("Unexpected error"), BrokerUnavailable, "could not do it now"),
-        (errors.TopicAuthorizationFailedError("orders"), BrokerError, "does not allow it .*orders"),
+        (
+            errors.TopicAuthorizationFailedError("orders"),
+            BrokerError,
+            "does not allow it: grant WRITE on topic 'orders'",
+        ),
         (errors.UnknownTopicOrPartitionError("orders/0"), UnknownTopic, "does not know the topic .*orders/0"),
         (errors.InvalidReplicationFactorError("3 of 1"), BrokerError, "refused it .*3 of 1"),
     ],
@@ -29,6 +33,44 @@ def test_each_failure_says_what_it_is(error, kind, words):
     with pytest.raises(BrokerError, match=words) as caught:
         raise translated(error, "writing", "host:1")
     assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("error", "doing", "right"),
+    [
+        (errors.TopicAuthorizationFailedError("a"), "polling for group 'g'", "READ on topic 'a'"),
+        (errors.TopicAuthorizationFailedError("a/0"), "asking for ends", "DESCRIBE on topic 'a'"),
+        (errors.TopicAuthorizationFailedError("topic 'a': no"), "making the topics a, b", "CREATE on topic 'a'"),
+        (errors.TopicAuthorizationFailedError({"b", "a"}), "joining group 'g'", "READ on topic 'a', 'b'"),
+        (errors.TopicAuthorizationFailedError(), "writing to partition 0 of 'a'", "WRITE on topic 'a'"),
+        (
+            errors.TopicAuthorizationFailedError(),
+            "committing offsets of group 'g' on ('a', 0)",
+            "READ on topic 'a'",
+        ),
+        (errors.GroupAuthorizationFailedError("g"), "joining group 'g'", "READ on group 'g'"),
+        (errors.GroupAuthorizationFailedError("group g on a/0"), "asking for offsets", "DESCRIBE on group 'g'"),
+        (errors.GroupAuthorizationFailedError(), "committing offsets of group 'g'", "READ on group 'g'"),
+        (errors.ClusterAuthorizationFailedError("cluster"), "making the topics a", "CREATE on the cluster"),
+        (
+            errors.ClusterAuthorizationFailedError("cluster"),
+            "writing to partition 0 of 'a'",
+            r"WRITE on topic 'a' \(before Kafka 3.0: IDEMPOTENT_WRITE on the cluster\)",
+        ),
+        (
+            errors.TransactionalIdAuthorizationFailed("some words"),
+            "beginning transactions as 'g/a/0'",
+            "WRITE on transactional id 'g/a/0'",
+        ),
+    ],
+)
+def test_a_right_that_is_lacking_is_named_with_what_it_is_on(error, doing, right):
+    told = f"{doing}: Kafka at host:1 does not allow it: grant "
+    with pytest.raises(
+        BrokerError, match=rf"grant {right}; `headrace topics plan` lists all that is needed$"
+    ) as caught:
+        raise translated(error, doing, "host:1")
+    assert str(caught.value).startswith(told)
 
 
 def test_what_is_ours_already_stays():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.runtime.progress import BadProgress, Progress
 from headrace.triggers.brokers.kafka.mark import PROGRESS_LIMIT, Mark
 
 KAFKAS_LIMIT = 4096
@@ -19,8 +20,12 @@ def test_progress_comes_back_and_fits(progress):
     assert mark.metadata.isascii()
 
 
-@pytest.mark.parametrize(
-    "metadata", ["", "node-3", "AQIDBA==", "hr0:AQID", "hr1:§§", "hr1:A", "hr2:AQID", "eyJhIjoxfQ"]
-)
+@pytest.mark.parametrize("metadata", ["", "node-3", "AQIDBA==", "hr0:AQID", "hr2:AQID", "eyJhIjoxfQ"])
 def test_what_is_not_ours_is_no_progress(metadata):
     assert Mark(7, metadata).progress == b""
+
+
+@pytest.mark.parametrize("metadata", ["hr1:§§", "hr1:A", "hr1:AQID\x00garbage"])
+def test_what_was_ours_and_is_damaged_is_not_taken_for_no_progress(metadata):
+    with pytest.raises(BadProgress):
+        Progress.restore(7, Mark(7, metadata).progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -29,7 +30,8 @@ def jars() -> Path:
     """The folder with the jars. It is there whole or not at all; the first of several processes fetches it."""
     base = os.environ.get("XDG_CACHE_HOME")
     cache = (Path(base) if base else Path.home() / ".cache") / "headrace"
-    folder = cache / f"kafka-{version()}"
+    digest = hashlib.sha256(POM.read_bytes()).hexdigest()[:12]  # other jars are other ones, also of the same version
+    folder = cache / f"kafka-{version()}-{digest}"
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with (cache / ".kafka.lock").open("w") as lock:

@@ -20,6 +20,7 @@ from headrace.functions.errors import BrokerUnavailable
 from headrace.runtime.ports import Bounds, Partition
 from headrace.triggers.brokers.kafka.calls import Calls
 from headrace.triggers.brokers.kafka.failure import raise_for
+from headrace.triggers.brokers.kafka.login import begin_asking
 from headrace.triggers.brokers.kafka.mark import Mark
 from headrace.triggers.brokers.kafka.putaway import Detached
 from headrace.triggers.brokers.kafka.settings import KafkaSettings
@@ -72,6 +73,10 @@ class Cluster:
         answer = await self.send(MetadataRequest(None, allow_auto_topic_creation=False))
         (await self._connected()).cluster.update_metadata(answer)
         return answer
+
+    async def metadata_of(self, topics: Iterable[str]) -> Any:
+        """What it says of these topics; also that there is one that we may not see."""
+        return await self.send(MetadataRequest(list(topics), allow_auto_topic_creation=False))
 
     async def controller(self) -> int:
         """The broker to send changes to."""
@@ -141,7 +146,7 @@ class Cluster:
             if self._client is None:
                 client = AIOKafkaClient(**self._settings.client())
                 try:
-                    await client.bootstrap()
+                    await begin_asking(client, self._settings)
                 except BaseException:
                     self._detached.put_away(client.close)
                     raise

@@ -9,13 +9,8 @@ from typing import Any
 from aiokafka import errors
 
 from headrace.functions.errors import BrokerError, BrokerUnavailable, UnknownTopic
+from headrace.triggers.brokers.kafka.rights import lacking
 
-_FORBIDDEN = (
-    errors.TopicAuthorizationFailedError,
-    errors.GroupAuthorizationFailedError,
-    errors.ClusterAuthorizationFailedError,
-    errors.TransactionalIdAuthorizationFailed,
-)
 # What a new client, or the same one a little later, may get past.
 _PASSING = (
     errors.KafkaTimeoutError,
@@ -42,7 +37,10 @@ def translated(error: BaseException, doing: str, where: str) -> BrokerError:
 
 def _unreachable(error: BaseException, doing: str, where: str) -> BrokerError | None:
     if isinstance(error, TimeoutError | errors.KafkaTimeoutError | errors.RequestTimedOutError):
-        return BrokerUnavailable(f"{doing}: Kafka at {where} did not answer in time; it is tried again")
+        return BrokerUnavailable(
+            f"{doing}: Kafka at {where} did not answer in time; it is tried again. If that "
+            "goes on, see that it runs, and that address, security settings and network are right"
+        )
     if isinstance(error, errors.KafkaConnectionError | errors.NodeNotReadyError | OSError):
         return BrokerUnavailable(
             f"{doing}: Kafka at {where} cannot be reached: see that it runs, and that address, security settings and "
@@ -53,8 +51,16 @@ def _unreachable(error: BaseException, doing: str, where: str) -> BrokerError | 
 
 def _refused(error: BaseException, doing: str, where: str) -> BrokerError:
     said = str(error) or type(error).__name__  # aiokafka's own begin with the name
-    if isinstance(error, _FORBIDDEN):
-        return BrokerError(f"{doing}: Kafka at {where} does not allow it ({said}): grant this client the right to")
+    if (right := lacking(error, doing)) is not None:
+        return BrokerError(
+            f"{doing}: Kafka at {where} does not allow it: grant {right}; "
+            "`headrace topics plan` lists all that is needed"
+        )
+    if isinstance(error, errors.InconsistentGroupProtocolError):
+        return BrokerError(
+            f"{doing}: the group has other consumers at {where}, which share its partitions out in another way: stop "
+            "them, or give the app or the function another name"
+        )
     if isinstance(error, errors.UnknownTopicOrPartitionError):
         return UnknownTopic(f"{doing}: Kafka at {where} does not know the topic or partition ({said})")
     if isinstance(error, _PASSING) or type(error) is errors.KafkaError or getattr(error, "retriable", False):
@@ -76,5 +82,5 @@ def unknown_topic(name: str, others: Iterable[str]) -> UnknownTopic:
     meant = f"did you mean {near[0]!r}? It" if near else "it"
     return UnknownTopic(
         f"topic {name!r} does not exist on this cluster: {meant} is made when a function starts that subscribes or "
-        "emits to it, or with Kafka's own tools"
+        "emits to it, or with Kafka's own tools. One that this user has no right to (DESCRIBE) cannot be seen"
     )

@@ -25,6 +25,18 @@ from headrace.triggers.brokers.kafka.mark import Mark
 Listener: Any = ConsumerRebalanceListener
 FETCH_BYTES = 1 << 20
 
+# -- connections -------------------------------------------------------------------------------------------------------
+
+
+def knows_brokers(client: Any) -> bool:
+    """Whether a client, or the one of a consumer or producer, was told of any broker: one that was let in is.
+
+    aiokafka does not wait for the answer to an OAUTHBEARER token, and takes the refusal of all that follows for an
+    empty cluster.
+    """
+    return bool((client if hasattr(client, "cluster") else client._client).cluster.brokers())
+
+
 # -- fetching without a consumer ---------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from aiokafka import TopicPartition, errors
 
+from headrace.functions.errors import BrokerError
 from headrace.runtime.ports import Bounds, Fetched, Partition
 from headrace.triggers.brokers.kafka import inside
 from headrace.triggers.brokers.kafka.cluster import Cluster
@@ -151,6 +152,13 @@ class Intake:
         except errors.OffsetOutOfRangeError:
             await self._out_of_range(partition, before)
             return None
+        except UnicodeDecodeError as error:
+            self._apply(partition, before)
+            raise BrokerError(
+                f"partition {partition[1]} of {partition[0]!r} has a record that cannot be read, at offset {before} or "
+                f"up to {limit} behind: the name of one of its headers is not UTF-8, as Kafka's protocol demands. Move "
+                f"the group {self._group!r} past it, and have its producer mended"
+            ) from error
         except BaseException:
             # It may have dropped what it had decoded before it failed.
             self._apply(partition, before)

@@ -14,6 +14,7 @@ from headrace.functions.errors import BrokerError, BrokerUnavailable
 from headrace.runtime.ports import Partition
 from headrace.triggers.brokers.kafka import inside
 from headrace.triggers.brokers.kafka.calls import Calls
+from headrace.triggers.brokers.kafka.login import begin
 from headrace.triggers.brokers.kafka.mark import Mark
 from headrace.triggers.brokers.kafka.putaway import Detached
 from headrace.triggers.brokers.kafka.settings import KafkaSettings
@@ -49,7 +50,7 @@ class Link:
         )
         try:
             async with self._calls.bounded(f"joining group {self._group!r}"):
-                await consumer.start()
+                await begin(consumer.start, consumer, self._settings)
         except BaseException:
             self._end(consumer)
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Self
 
 from aiokafka.admin.config_resource import ConfigResourceType
@@ -125,9 +125,9 @@ class KafkaLog:
         """See `ports.Admin.ensure`."""
         return await self._topics.ensure(topics)
 
-    async def topics(self) -> dict[str, TopicInfo]:
+    async def topics(self, names: Collection[str] | None = None) -> dict[str, TopicInfo]:
         """See `ports.Admin.topics`. The end of a partition is its last stable offset."""
-        return await self._topics.describe()
+        return await self._topics.describe(names)
 
     async def lag(self, prefix: str) -> Sequence[Lag]:
         """See `ports.Admin.lag`."""

@@ -27,11 +27,11 @@ class Mark(NamedTuple):
 
     @property
     def progress(self) -> bytes:
-        """The progress; empty if there is none of ours."""
+        """The progress; empty if there is none of ours, and bytes that are none if it is damaged."""
         if not self.metadata or not self.metadata.startswith(_OURS):
             return b""
         text = self.metadata[len(_OURS) :]
         try:
             return b64decode(text + "=" * (-len(text) % 4), validate=True)
         except (binascii.Error, ValueError):
-            return b""
+            return self.metadata.encode()  # it was ours and is damaged: what reads it is to notice

@@ -30,6 +30,7 @@ from headrace.triggers.brokers.kafka.transactor import Transactor
 
 _IDLE_S = 1.0
 _LOOK_S = 0.1
+_AGAIN_S = 1.0  # until partitions are asked for again that could not be taken over
 
 log = structlog.get_logger("headrace")
 
@@ -52,6 +53,7 @@ class KafkaMember:
         self._settled_in = asyncio.Event()  # assigned, and not being changed
         self._left = False
         self._failure: Exception | None = None
+        self._trouble: BrokerError | None = None  # why what was assigned could not be taken over
 
     def __repr__(self) -> str:
         state = "left" if self._left else "changing" if not self._settled_in.is_set() else "settled in"
@@ -155,25 +157,33 @@ class KafkaMember:
         async with self._turn:
             if self._left:
                 return
-            membership = inside.membership(consumer)
-            self.link.heard(time.monotonic())
-            made = [Transactor(self._desk, self.group, one) for one in partitions] if self._exact else []
             try:
-                # To be the only one who can settle comes before looking up what was settled.
-                await asyncio.gather(*(one.open() for one in made))
-                marks, bounds = await look_up(self._desk.cluster, self.group, partitions, exact=self._exact)
-            except BaseException as error:
-                for transactor in made:
-                    transactor.give_up()
-                if not isinstance(error, BrokerError):
-                    raise
-                log.warning("partitions were assigned and cannot be looked at", group=self.group, error=str(error))
-                self.link.rejoin()
+                await self._take_over(partitions)
+            except BrokerError as error:
+                self._trouble = error  # polls say so
+            else:
+                self._trouble = None
+                self._settled_in.set()
+                self._intake.bell.set()
                 return
-            if assigned := self._claim(membership, marks, bounds, made):
-                await self._guarded(partial(self._rebalance.assigned, assigned))
-            self._settled_in.set()
-            self._intake.bell.set()
+        await asyncio.sleep(_AGAIN_S)
+        if not self._left:
+            self.link.rejoin()
+
+    async def _take_over(self, partitions: Sequence[Partition]) -> None:
+        membership = inside.membership(self.link.consumer)
+        self.link.heard(time.monotonic())
+        made = [Transactor(self._desk, self.group, one) for one in partitions] if self._exact else []
+        try:
+            # To be the only one who can settle comes before looking up what was settled.
+            await asyncio.gather(*(one.open() for one in made))
+            marks, bounds = await look_up(self._desk.cluster, self.group, partitions, exact=self._exact)
+        except BaseException:
+            for transactor in made:
+                transactor.give_up()
+            raise
+        if assigned := self._claim(membership, marks, bounds, made):
+            await self._guarded(partial(self._rebalance.assigned, assigned))
 
     def _claim(
         self,
@@ -221,6 +231,8 @@ class KafkaMember:
         async with self._desk.calls.bounded(f"joining group {self.group!r}", math.inf):
             while not self._settled_in.is_set() and self._failure is None:
                 inside.check(self.link.consumer)
+                if self._trouble is not None and not isinstance(self._trouble, BrokerUnavailable):
+                    raise self._trouble  # waiting does not help
                 if asyncio.get_running_loop().time() > until:
                     raise BrokerUnavailable(
                         f"group {self.group!r} at {self._desk.calls.where} does not come to an end of its rebalance: a "
@@ -253,6 +265,8 @@ class KafkaMember:
         self._revival.check()
         if self._settled_in.is_set():
             self.link.check()
+        elif self._trouble is not None:
+            raise self._trouble
         await self._desk.topics.require(self._topics)  # looked at now and then: they may have been deleted
         return []
 

@@ -9,12 +9,18 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, errors
+from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from headrace.runtime.ports import Partition
 from headrace.triggers.brokers.kafka import inside
+from headrace.triggers.brokers.kafka.failure import raise_for
+from headrace.triggers.brokers.kafka.login import begin
 from headrace.triggers.brokers.kafka.putaway import Detached
 from headrace.triggers.brokers.kafka.settings import KafkaSettings
+
+_NO_ID: Any = None  # the protocol's word for no transactions; aiokafka's type leaves it out
+_ID_MS = 60_000  # asked for, and meaningless without transactions
 
 
 class Producer:
@@ -57,7 +63,7 @@ class Producer:
             if self._current is None:
                 producer = AIOKafkaProducer(**self._settings.producer())
                 try:
-                    await producer.start()
+                    await begin(lambda: _start(producer), producer.client, self._settings)
                 except BaseException:
                     self._put_away(producer)
                     raise
@@ -72,3 +78,13 @@ class Producer:
 
     def _put_away(self, producer: Any) -> None:
         self._detached.put_away(producer.stop, lambda: inside.kill_producer(producer))
+
+
+async def _start(producer: Any) -> None:
+    """Start it, unless it may not write anything: aiokafka would ask for its id again and again."""
+    await producer.client.bootstrap()
+    if (node := producer.client.get_random_node()) is not None:
+        code = (await producer.client.send(node, InitProducerIdRequest(_NO_ID, _ID_MS))).error_code
+        if code == errors.ClusterAuthorizationFailedError.errno:
+            raise_for(code, "cluster")
+    await producer.start()

@@ -90,6 +90,9 @@ class Publisher:
             _fail([*parts, *queue], error)
             queue.clear()
         except BrokerError as error:
+            if not parts:  # it did not even come to a batch: none of them can be written
+                _fail(queue, error)
+                queue.clear()
             await self._refused(place, parts, error)
         except asyncio.CancelledError:
             _fail(parts, BrokerUnavailable(f"the connection to Kafka at {self._calls.where} is closed"))

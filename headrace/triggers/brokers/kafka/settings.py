@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from headrace.runtime.sections import KafkaSection
+from headrace.triggers.brokers.kafka.security import security_of
+
+_HEARTBEAT_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +21,7 @@ class KafkaSettings:
     `security_`, `ssl_` or `sasl_`; it is never shown. `instance_id` makes members static: a runtime that comes back
     with the same one within `session_timeout_s` causes no rebalance. `timeout_s` bounds every call.
     `replication_factor` and `partitions` of -1 take the broker's own defaults. `compression` is None, `gzip`,
-    `snappy`, `lz4` or `zstd`.
+    `snappy`, `lz4` or `zstd`. `has_certificate`: TLS shows one of ours.
     """
 
     bootstrap: str = "localhost:9092"
@@ -24,7 +30,7 @@ class KafkaSettings:
     instance_id: str | None = None
     timeout_s: float = 20.0
     session_timeout_s: float = 45.0
-    heartbeat_s: float = 3.0
+    heartbeat_s: float = _HEARTBEAT_S
     rebalance_timeout_s: float = 60.0
     max_poll_interval_s: float = 300.0
     metadata_max_age_s: float = 30.0
@@ -32,6 +38,13 @@ class KafkaSettings:
     partitions: int = -1
     compression: str | None = "lz4"
     batch_bytes: int = 1_000_000
+    has_certificate: bool = False
+
+    @property
+    def place(self) -> str:
+        """The cluster's address and, if it is known, the user that we are there: for messages."""
+        user = self.security.get("sasl_plain_username")
+        return f"{self.bootstrap} as {user!r}" if user else self.bootstrap
 
     def client(self) -> dict[str, Any]:
         """What every client takes."""
@@ -67,3 +80,23 @@ class KafkaSettings:
             "compression_type": self.compression,
             "max_batch_size": self.batch_bytes,
         }
+
+
+def settings_of(section: KafkaSection, bootstrap: str, root: Path) -> KafkaSettings:
+    """What an operator has set, for the cluster at `bootstrap`; paths are relative to `root`.
+
+    Raises `SettingsError` for what is missing or contradicts itself.
+    """
+    times = {
+        "session_timeout_s": section.session_timeout,
+        "rebalance_timeout_s": section.rebalance_timeout,
+        "max_poll_interval_s": section.max_poll_interval,
+    }
+    others: dict[str, Any] = {"replication_factor": section.replication_factor, "instance_id": section.instance_id}
+    if section.session_timeout is not None:
+        others["heartbeat_s"] = min(_HEARTBEAT_S, section.session_timeout / 3)
+    given: dict[str, Any] = {name: value for name, value in {**times, **others}.items() if value is not None}
+    if section.compression is not None:
+        given["compression"] = None if section.compression == "none" else section.compression
+    has_certificate = section.ssl_certfile is not None
+    return KafkaSettings(bootstrap, security_of(section, root), has_certificate=has_certificate, **given)

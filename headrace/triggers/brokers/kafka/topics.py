@@ -18,6 +18,7 @@ from headrace.triggers.brokers.kafka.failure import raise_for, unknown_topic
 from headrace.triggers.brokers.kafka.logdirs import LogDirsRequest, sizes_of
 from headrace.triggers.brokers.kafka.settings import KafkaSettings
 from headrace.triggers.brokers.refusal import check_spec, no_partition
+from headrace.triggers.brokers.selection import chosen
 
 _CONFIGS = ["retention.ms", "retention.bytes", "cleanup.policy", "max.message.bytes"]
 _PAUSE_S = 0.02
@@ -69,16 +70,17 @@ class Topics:
         self._asked_at = asyncio.get_running_loop().time()
         return answer
 
-    async def describe(self) -> dict[str, TopicInfo]:
-        """All topics as they are; internal ones left out."""
+    async def describe(self, names: Collection[str] | None = None) -> dict[str, TopicInfo]:
+        """All topics as they are, or those of `names`; internal ones left out."""
         answer = await self.refresh()
         nodes = [broker[0] for broker in answer.brokers]
-        every = [(name, number) for name, count in self.counts.items() for number in range(count)]
+        counts = chosen(self.counts, names)
+        every = [(name, number) for name, count in counts.items() for number in range(count)]
         ask = self._cluster.until_answered
         bounds, sizes, configs = await asyncio.gather(
             ask("asking for the ends of the topics", lambda: self._bounds(every)),
             ask("asking for the sizes of the topics", lambda: self._sizes(nodes)),
-            ask("asking for the settings of the topics", lambda: self._configs(self.counts)),
+            ask("asking for the settings of the topics", lambda: self._configs(counts)),
         )
         return {
             name: TopicInfo(
@@ -88,7 +90,7 @@ class Topics:
                 spec=_spec_of(name, count, configs.get(name, {})),
                 max_bytes=_number(configs.get(name, {}).get("max.message.bytes")),
             )
-            for name, count in sorted(self.counts.items())
+            for name, count in sorted(counts.items())
         }
 
     async def _bounds(self, every: Collection[Partition]) -> dict[Partition, Bounds]:
@@ -125,7 +127,7 @@ class Topics:
     async def _make(self, missing: Mapping[str, TopicSpec]) -> list[str]:
         settings = self._settings
         wanted: list[Any] = [
-            (name, spec.partitions or settings.partitions, settings.replication_factor, [], _configs_of(spec))
+            (name, spec.partitions or settings.partitions, settings.replication_factor, [], configs_of(spec))
             for name, spec in missing.items()
         ]
         request = CreateTopicsRequest(wanted, round(settings.timeout_s * 1000), validate_only=False)
@@ -174,7 +176,8 @@ def _topics_in(answer: Any) -> list[tuple[str, list[Any]]]:
     ]
 
 
-def _configs_of(spec: TopicSpec) -> list[tuple[str, str]]:
+def configs_of(spec: TopicSpec) -> list[tuple[str, str]]:
+    """The settings that a topic of ours is made with."""
     configs = [
         ("retention.ms", str(-1 if spec.retention_ms is None else spec.retention_ms)),
         ("retention.bytes", str(-1 if spec.retention_bytes is None else spec.retention_bytes)),

@@ -21,6 +21,7 @@ from headrace.sandbox.headers import unpack
 from headrace.triggers.brokers.kafka import inside
 from headrace.triggers.brokers.kafka.committer import NotOwner
 from headrace.triggers.brokers.kafka.desk import Desk
+from headrace.triggers.brokers.kafka.login import begin
 from headrace.triggers.brokers.kafka.mark import Mark
 from headrace.triggers.brokers.kafka.putaway import Detached
 
@@ -53,7 +54,7 @@ class Transactor:
         async with self._desk.calls.bounded(f"beginning transactions as {self.transactional_id!r}"):
             producer = AIOKafkaProducer(**self._desk.settings.producer(), transactional_id=self.transactional_id)
             try:
-                await producer.start()
+                await begin(producer.start, producer.client, self._desk.settings)
             except BaseException:
                 self._put_away(producer)
                 raise
@@ -172,7 +173,7 @@ async def _end(producer: Any) -> None:
             await producer.abort_transaction()
     finally:
         inside.forget_transaction(producer)
-        await producer.stop()
+    await producer.stop()  # not after a failure, nor when told to end: it would wait for what cannot be written
 
 
 def _fill(batch: Any, queue: deque[Append]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 from headrace.runtime.ports import (
@@ -26,6 +26,7 @@ from headrace.triggers.brokers.memory.group import Group
 from headrace.triggers.brokers.memory.member import MemoryMember
 from headrace.triggers.brokers.memory.writer import Writer
 from headrace.triggers.brokers.refusal import refuse_transactions
+from headrace.triggers.brokers.selection import chosen
 
 
 class MemoryLog:
@@ -112,10 +113,10 @@ class MemoryLog:
         await self._client.turn(Step(self.name, "ensure"))
         return self.disk.ensure(topics)
 
-    async def topics(self) -> dict[str, TopicInfo]:
+    async def topics(self, names: Collection[str] | None = None) -> dict[str, TopicInfo]:
         """See `ports.Admin.topics`."""
         await self._client.turn(Step(self.name, "read"))
-        return self.disk.infos()
+        return chosen(self.disk.infos(), names)
 
     async def lag(self, prefix: str) -> Sequence[Lag]:
         """See `ports.Admin.lag`."""

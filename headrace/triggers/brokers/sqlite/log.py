@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from headrace.runtime.ports import (
     TopicInfo,
     TopicSpec,
 )
+from headrace.triggers.brokers.selection import chosen
 from headrace.triggers.brokers.sqlite import admin, groups, reader
 from headrace.triggers.brokers.sqlite.files import Files
 from headrace.triggers.brokers.sqlite.lease import Lease
@@ -97,9 +98,9 @@ class SqliteLog:
         """See `ports.Admin.ensure`."""
         return await self._writer.do(partial(create, specs=topics, default_partitions=self._default_partitions))
 
-    async def topics(self) -> dict[str, TopicInfo]:
+    async def topics(self, names: Collection[str] | None = None) -> dict[str, TopicInfo]:
         """See `ports.Admin.topics`."""
-        return await self._reader.do(admin.topics)
+        return chosen(await self._reader.do(admin.topics), names)
 
     async def lag(self, prefix: str) -> Sequence[Lag]:
         """See `ports.Admin.lag`."""

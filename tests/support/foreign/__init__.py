@@ -1,0 +1,1 @@
+"""Kafka clients that are not ours: kcat, confluent-kafka, and the console tools of Java."""

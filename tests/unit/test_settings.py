@@ -1,0 +1,98 @@
+"""Settings of a broker, from the environment and from files; none of them is shown when it is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from headrace.functions.errors import SettingsError
+from headrace.runtime.settings import Settings, read_settings
+
+WORD = "hunter2"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def kafka(monkeypatch, tmp_path):
+    def read(**settings):
+        for name, value in settings.items():
+            monkeypatch.setenv(f"HEADRACE_KAFKA__{name.upper()}", value)
+        return read_settings(tmp_path).kafka
+
+    return read
+
+
+def test_every_setting_of_kafka_is_read_from_the_environment(kafka):
+    read = kafka(
+        security_protocol="sasl_ssl",
+        sasl_mechanism="scram-sha-512",
+        sasl_username="carol",
+        sasl_password=WORD,
+        ssl_cafile="ca.pem",
+        session_timeout="30",
+        rebalance_timeout="40.5",
+        max_poll_interval="600",
+        replication_factor="3",
+        instance_id="host-1",
+        compression="zstd",
+    )
+    assert (read.security_protocol, read.sasl_mechanism, str(read.ssl_cafile)) == (
+        "SASL_SSL",
+        "SCRAM-SHA-512",
+        "ca.pem",
+    )
+    assert (read.session_timeout, read.rebalance_timeout, read.max_poll_interval) == (30.0, 40.5, 600.0)
+    assert (read.replication_factor, read.instance_id, read.compression) == (3, "host-1", "zstd")
+    assert read.sasl_password.get_secret_value() == WORD
+
+
+@pytest.mark.parametrize("word", ["123", '{"a": 1}', "[1, 2]", "null", '"', "p w"])
+def test_a_password_is_taken_as_it_is(kafka, word):
+    assert kafka(sasl_password=word).sasl_password.get_secret_value() == word
+
+
+def test_an_empty_variable_is_one_that_is_not_set(kafka):
+    assert kafka(sasl_password="", session_timeout="").sasl_password is None
+
+
+def test_files_and_environment_are_put_together_key_by_key(kafka, tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[tool.headrace.kafka]\nsasl_username = "a"\nssl_cafile = "ca.pem"\n')
+    (tmp_path / "headrace.toml").write_text('[kafka]\nsasl_username = "b"\n')
+    read = kafka(sasl_password=WORD)
+    assert (read.sasl_username, str(read.ssl_cafile), read.sasl_password.get_secret_value()) == ("b", "ca.pem", WORD)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sasl_pasword": WORD}, r"no setting 'kafka.sasl_pasword' \(HEADRACE_KAFKA__SASL_PASWORD\); did you mean"),
+        ({"security_protocol": WORD}, "kafka.security_protocol: Input should be 'PLAINTEXT', 'SSL'"),
+        ({"sasl_mechanism": WORD}, "kafka.sasl_mechanism: Input should be 'PLAIN'"),
+        ({"session_timeout": WORD}, "kafka.session_timeout: Input should be a valid number"),
+        ({"max_poll_interval": "0"}, "kafka.max_poll_interval: Input should be greater than 0"),
+        ({"replication_factor": "0"}, "kafka.replication_factor: a number of replicas, or -1"),
+        ({"instance_id": "a b"}, "kafka.instance_id: String should match pattern"),
+        ({"compression": WORD}, "kafka.compression: Input should be 'none', 'gzip'"),
+    ],
+)
+def test_a_wrong_setting_is_named_without_its_value(kafka, settings, message):
+    with pytest.raises(SettingsError, match=message) as caught:
+        kafka(**settings)
+    assert WORD not in str(caught.value)
+    assert caught.value.__cause__ is None, "what pydantic says has the values in it"
+
+
+def test_a_section_cannot_be_one_variable(monkeypatch, tmp_path):
+    monkeypatch.setenv("HEADRACE_KAFKA", WORD)
+    with pytest.raises(SettingsError, match="HEADRACE_KAFKA__KEY=") as caught:
+        read_settings(tmp_path)
+    assert WORD not in str(caught.value)
+
+
+def test_settings_do_not_show_secrets(kafka):
+    section = kafka(sasl_password=WORD, ssl_key_password=WORD, sasl_token_command=f"get --secret {WORD}")
+    settings = Settings(kafka=section)
+    assert WORD not in repr(settings) + str(settings) + settings.model_dump_json()
