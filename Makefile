@@ -1,4 +1,4 @@
-# The words to know: make demo, make test, make lint, make simulate, make bench, make kafka.
+# The words to know: make demo, make test, make lint, make simulate, make bench, make kafka, make soak.
 # Needs Linux, make and Python >= 3.11; all else goes into .venv. Another Python: make PYTHON=/path/to/python test
 
 SHELL := /bin/bash
@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c '$(FIT)' >/dev/null 2>&1 && echo $$python && break; done)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint format simulate bench kafka clean
+.PHONY: help demo test lint format simulate soak bench kafka clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 16
@@ -42,6 +42,9 @@ format: $(VENV)/.equipped ## rewrite the code in the project's format
 SEEDS ?= 0-999
 simulate: $(VENV)/.equipped ## run the deterministic simulation; a seed again: make simulate SEEDS=17 (or 0-99,200)
 	@PYTHONPATH=tests $(BIN)/python -m simulation $(SEEDS)
+
+soak: $(VENV)/.equipped ## run the fault tests on Kafka in their long form (an hour); some: make soak ARGS='-k storm'
+	@HEADRACE_SOAK=1 HEADRACE_REQUIRE_KAFKA=1 $(BIN)/python -m pytest -s tests/fault/test_kafka_*.py $(ARGS)
 
 # A venv of their own: one of the contenders wants an older pydantic than ours.
 BENCH := $(VENV)/bench

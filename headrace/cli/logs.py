@@ -13,6 +13,7 @@ import structlog
 from headrace.functions.cloudevents import Malformed, read
 from headrace.runtime.hooks import hookimpl
 from headrace.runtime.result import Result
+from headrace.runtime.state import BROKER_AWAY
 from headrace.runtime.verdict import Again, SetAside
 from headrace.sandbox.headers import unpack
 from headrace.sandbox.manifest import FunctionSpec
@@ -52,10 +53,17 @@ class Journal:
         self._log = structlog.get_logger("headrace")
         self._skipped: Counter[tuple[str, str]] = Counter()
         self._handled: Counter[str] = Counter()
+        self._away: set[str] = set()  # functions whose broker is away
 
     @hookimpl
     def function_state(self, function: str, state: str, reason: str) -> None:
-        """Pauses are loud; coming and going of work is not worth a line."""
+        """Pauses are loud, and so is a broker that is away; coming and going of work is not worth a line."""
+        away = reason.startswith(BROKER_AWAY)
+        if away and function not in self._away:
+            self._log.warning("waiting for the broker", function=function, reason=reason.removeprefix(BROKER_AWAY))
+        elif not away and function in self._away:
+            self._log.info("the broker is back", function=function)
+        (self._away.add if away else self._away.discard)(function)
         if state == "paused":
             self._log.error("a function is paused", function=function, reason=reason)
 

@@ -6,6 +6,9 @@ from enum import Enum
 
 from headrace.runtime.hooks import Hooks
 
+BROKER_AWAY = "the broker is away: "
+"""How the reason begins for which a function retries because of its broker."""
+
 
 class State(Enum):
     """What a function is doing. The reason beside it says why."""
@@ -33,7 +36,7 @@ class Status:
         changed = state is not self.state
         if changed or reason != self.reason:
             self.state, self.reason = state, reason
-            if changed or state is State.PAUSED:
+            if changed or state is State.PAUSED or reason.startswith(BROKER_AWAY):
                 self._hooks.function_state(function=self._function, state=state.value, reason=reason)
 
     def __repr__(self) -> str:

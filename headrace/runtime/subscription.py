@@ -22,7 +22,7 @@ from headrace.runtime.retryfeed import RetryFeed
 from headrace.runtime.settle import Settler, Told
 from headrace.runtime.shard import Shard
 from headrace.runtime.start import progress_at
-from headrace.runtime.state import State, Status
+from headrace.runtime.state import BROKER_AWAY, State, Status
 from headrace.runtime.terms import Terms
 from headrace.sandbox.manifest import FunctionSpec
 
@@ -88,6 +88,8 @@ class Subscription:
         await self._sign_off(self._shards.values(), budget_s)
         self._alarm.set(None)
         await asyncio.gather(*(settler.close() for settler in self._settlers.values()))
+        self._shards.clear()  # what leaving the group would sign off again
+        self._settlers.clear()
         if self._member is not None:
             await self._member.leave()
         self.status.set(State.STOPPED, "")
@@ -266,7 +268,8 @@ class Subscription:
     def _state(self) -> tuple[State, str]:
         trouble = next((s.trouble for s in self._settlers.values() if s.trouble), self._fetch_trouble)
         if trouble is not None:
-            return (State.RETRYING if isinstance(trouble, BrokerUnavailable) else State.PAUSED), str(trouble)
+            away = isinstance(trouble, BrokerUnavailable)
+            return (State.RETRYING, f"{BROKER_AWAY}{trouble}") if away else (State.PAUSED, str(trouble))
         pool, shards = self.dispatch.pool, self._shards.values()
         if pool.problem is not None and not pool.workers:
             return State.PAUSED, pool.problem

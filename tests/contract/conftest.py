@@ -30,7 +30,8 @@ class Kind:
     """A broker and what it can beyond its `Features`. `place` gets a directory and gives what opens clients of one log.
 
     `shared_groups`: a group may have members in several clients at once. `moves_only_what_moves`: a rebalance leaves
-    partitions alone that stay where they are. `transactional`: its settlements are asked to be. `needs`: the fixture whose value `empty` gets first, and `place` then.
+    partitions alone that stay where they are. `transactional`: its settlements are whole or not at all. `needs`: the
+    fixture whose value `empty` gets first, and `place` then.
     """
 
     name: str
