@@ -184,6 +184,7 @@ def forget_transaction(producer: Any) -> None:
 
 def kill_consumer(consumer: Any) -> None:
     """End what a `stop()` that did not come to its end has left running."""
+    consumer._closed = True
     coordinator, fetcher = consumer._coordinator, consumer._fetcher
     tasks = []
     if coordinator is not None:
@@ -195,6 +196,7 @@ def kill_consumer(consumer: Any) -> None:
 
 def kill_producer(producer: Any) -> None:
     """The same for a producer."""
+    producer._closed = True  # else it complains when it is collected
     producer._message_accumulator.fail_all(errors.ProducerClosed())
     _kill([producer._sender.sender_task], producer.client)
 

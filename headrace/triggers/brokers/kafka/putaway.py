@@ -35,6 +35,8 @@ async def put_away(stop: Callable[[], Awaitable[Any]], kill: Callable[[], None] 
     try:
         async with asyncio.timeout(_MOST_S):
             await stop()
-    except Exception:  # noqa: BLE001  (whatever keeps a client from ending: it is not needed any more)
+    except BaseException as error:  # whatever keeps a client from ending: it is not needed any more
         if kill is not None:
             kill()
+        if not isinstance(error, Exception):
+            raise
