@@ -22,10 +22,11 @@ class Pacing:
         self.seconds_per_event = _FIRST_GUESS_S
 
     def observe(self, events: int, seconds: float) -> None:
-        """`events` took a worker `seconds`."""
+        """`events` took a worker `seconds`. Each of them counts, so that many at once are believed sooner."""
         if events > 0:
             seconds_per_event = max(seconds / events, 1e-7)
-            self.seconds_per_event += _WEIGHT * (seconds_per_event - self.seconds_per_event)
+            weight = 1 - (1 - _WEIGHT) ** events
+            self.seconds_per_event += weight * (seconds_per_event - self.seconds_per_event)
 
     @property
     def size(self) -> int:

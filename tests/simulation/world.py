@@ -27,7 +27,7 @@ from simulation.scenario import Scenario
 from simulation.trouble import DrawnFaults
 from simulation.witness import Witness
 
-MOST_STEPS = 150_000
+MOST_STEPS = 600_000
 TRACE = 40
 
 
