@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from headrace.functions.codec import MAX_HEADER_BYTES, MAX_HEADERS
+from headrace.runtime.origin import origin_headers
 from headrace.runtime.ports import Append, Record
 from headrace.sandbox.headers import Header, pack, unpack
 from headrace.sandbox.outcome import Failure
@@ -40,13 +41,7 @@ def dead_letter(
     original is, and how large, in `headrace-value-dropped`.
     """
     ours: list[Header] = [
-        ("headrace-origin-topic", origin.topic.encode()),
-        ("headrace-origin-partition", str(origin.partition).encode()),
-        ("headrace-origin-offset", str(origin.offset).encode()),
-        ("headrace-origin-timestamp", str(record.timestamp).encode()),
-        ("headrace-function", sender.function.encode()),
-        ("headrace-code", sender.code.encode()),
-        ("headrace-attempt", str(attempts).encode()),
+        *origin_headers(record, origin, function=sender.function, code=sender.code, attempt=attempts),
         ("headrace-error-type", _text(failure.type)),
         ("headrace-error-message", _text(failure.message)),
         ("headrace-error-stack", _text(failure.stack)),

@@ -10,18 +10,17 @@ from dataclasses import dataclass
 import structlog
 
 from headrace.functions.errors import BrokerUnavailable
-from headrace.functions.names import dead_letter_topic_of, group_of, retry_topic_of
+from headrace.functions.names import dead_letter_topic_of, group_of
 from headrace.runtime.beginnings import Beginnings
 from headrace.runtime.deadletter import Sender
 from headrace.runtime.demands import check_demands
 from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.hooks import Hooks
 from headrace.runtime.ports import Clock, Store, TopicInfo, TopicSpec
-from headrace.runtime.retrytopic import RetryTopics
+from headrace.runtime.retrytopic import RetryTopics, retry_topics_of
 from headrace.runtime.state import State
 from headrace.runtime.subscription import Subscription
 from headrace.runtime.terms import Terms
-from headrace.runtime.tiers import TIERS
 from headrace.sandbox.manifest import FunctionSpec, Manifest
 from headrace.sandbox.pool import Pool
 from headrace.sandbox.wire import Outlet
@@ -140,7 +139,7 @@ class Engine:
         names: set[str] = set()
         for spec in self._plan.manifest.functions:
             letters = dead_letter_topic(self._plan.app, spec)
-            retries = (retry_topic_of(self._plan.app, spec.name, tier.name) for tier in TIERS)
+            retries = retry_topics_of(self._plan.app, spec.name)
             names.update(spec.topics, spec.emits, retries, [letters] if letters else [])
         return names
 

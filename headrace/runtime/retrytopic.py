@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 from headrace.functions.names import retry_topic_of
+from headrace.runtime.origin import origin_headers
 from headrace.runtime.ports import Append, Partition, Record, TopicSpec
 from headrace.runtime.tiers import TIERS, Tier, tier_for
-from headrace.sandbox.headers import Header, pack, unpack
+from headrace.sandbox.headers import pack, unpack
 from headrace.sandbox.wire import Origin
 
 _OURS = frozenset(
@@ -29,6 +32,12 @@ _OURS = frozenset(
         "headrace-alone",
     }
 )
+
+
+@lru_cache
+def retry_topics_of(app: str, function: str) -> Mapping[str, Tier]:
+    """All retry topics that a function may have, by name. Asked for each record that comes from one."""
+    return MappingProxyType({retry_topic_of(app, function, tier.name): tier for tier in TIERS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +71,9 @@ class RetryTopics:
     max_bytes: int | None = None
 
     @property
-    def tiers(self) -> dict[str, Tier]:
+    def tiers(self) -> Mapping[str, Tier]:
         """All retry topics there may be, by name."""
-        return {retry_topic_of(self.app, self.function, tier.name): tier for tier in TIERS}
+        return retry_topics_of(self.app, self.function)
 
     def spec(self, topic: str) -> TopicSpec:
         """The topic as it is to be made. Kept for ever: what waits for its retry must not go before it had it."""
@@ -74,16 +83,9 @@ class RetryTopics:
         """The record that puts an event on the tier that fits. It keeps its partition's number."""
         record, origin = event.record, event.origin
         tier = tier_for(event.not_before_ms - now_ms)
-        ours: list[Header] = [
-            ("headrace-origin-topic", origin.topic.encode()),
-            ("headrace-origin-partition", b"%d" % origin.partition),
-            ("headrace-origin-offset", b"%d" % origin.offset),
-            ("headrace-origin-timestamp", b"%d" % record.timestamp),
-            ("headrace-function", self.function.encode()),
-            ("headrace-code", self.code.encode()),
-            ("headrace-attempt", b"%d" % (event.failures + 1)),
-            ("headrace-not-before", b"%d" % event.not_before_ms),
-        ]
+        attempt = event.failures + 1
+        ours = origin_headers(record, origin, function=self.function, code=self.code, attempt=attempt)
+        ours.append(("headrace-not-before", b"%d" % event.not_before_ms))
         if event.alone:
             ours.append(("headrace-alone", b"1"))
         kept = [header for header in unpack(record.headers) if header[0] not in _OURS]

@@ -7,9 +7,6 @@ import logging
 from collections.abc import Collection, Sequence
 from typing import Self
 
-from aiokafka.admin.config_resource import ConfigResourceType
-from aiokafka.protocol.admin import DescribeConfigsRequest
-
 from headrace.functions.errors import BrokerError
 from headrace.runtime.ports import (
     Append,
@@ -170,6 +167,5 @@ class KafkaLog:
         claim.published = None
 
     async def _size_limit(self, topic: str) -> str:
-        request = DescribeConfigsRequest([(ConfigResourceType.TOPIC, topic, ["max.message.bytes"])])
-        answer = await self._cluster.until_answered("asking for a topic's limit", lambda: self._cluster.send(request))
-        return next((f"{entry[1]} bytes" for _, _, _, _, entries in answer.resources for entry in entries), "less")
+        info = (await self._topics.describe([topic])).get(topic)
+        return "less" if info is None or info.max_bytes is None else f"{info.max_bytes} bytes"

@@ -9,7 +9,7 @@ from typing import Literal
 from headrace.functions.names import group_of, retry_topic_of
 from headrace.runtime.engine import dead_letter_topic
 from headrace.runtime.ports import TopicSpec
-from headrace.runtime.tiers import TIERS
+from headrace.runtime.retrytopic import retry_topics_of
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.triggers.brokers.kafka.topics import configs_of
 
@@ -91,7 +91,7 @@ def _topics(app: str, spec: FunctionSpec, replication: int | None) -> Iterator[P
 
 def _retry_topics(app: str, spec: FunctionSpec) -> list[str]:
     """With an order, events wait for their retry in place."""
-    return [retry_topic_of(app, spec.name, tier.name) for tier in TIERS] if spec.order == "none" else []
+    return list(retry_topics_of(app, spec.name)) if spec.order == "none" else []
 
 
 def _merged(topics: Iterable[PlannedTopic]) -> Iterator[PlannedTopic]:
