@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 from headrace.functions.codec import MAX_HEADER_BYTES, MAX_HEADERS
 from headrace.runtime.origin import origin_headers
 from headrace.runtime.ports import Append, Record
-from headrace.sandbox.headers import Header, pack, unpack
+from headrace.sandbox.headers import Header, pack, record_size, unpack
 from headrace.sandbox.outcome import Failure
 from headrace.sandbox.wire import Origin
 
 _LINEAGE = {"headrace-cause", "headrace-root", "headrace-hops"}
 _IDENTITY = _LINEAGE | {"ce_id", "ce_source", "ce_type", "ce_time", "ce_specversion", "ce_subject"}
-_OVERHEAD = 128  # of a record, and of a batch that holds it alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +61,7 @@ def dead_letter(
 
 def fits(append: Append, max_bytes: int | None) -> bool:
     """Whether a record is within the limit of its topic."""
-    size = _OVERHEAD + len(append.key or b"") + len(append.value or b"") + len(append.headers)
-    return max_bytes is None or size <= max_bytes
+    return max_bytes is None or record_size(append.key, append.value, append.headers) <= max_bytes
 
 
 def _foreign(headers: Iterable[Header]) -> tuple[list[Header], int]:

@@ -100,10 +100,9 @@ class Engine:
     @property
     def blocked(self) -> list[str]:
         """What cannot go on by itself, each with its reason: functions, and single partitions."""
-        paused = [one for one in self.subscriptions if one.status.state is State.PAUSED]
-        stopped = [(one, reason) for one in self.subscriptions for reason in one.stopped.values()]
-        reasons = [(one.spec.name, one.status.reason) for one in paused]
-        return [f"{name}: {reason}" for name, reason in dict.fromkeys(reasons + [(o.spec.name, r) for o, r in stopped])]
+        found = [(one, one.status.reason) for one in self.subscriptions if one.status.state is State.PAUSED]
+        found += [(one, reason) for one in self.subscriptions for reason in one.stopped.values()]
+        return list(dict.fromkeys(f"{one.spec.name}: {reason}" for one, reason in found))
 
     @property
     def _is_paused(self) -> bool:

@@ -12,6 +12,8 @@ import msgspec
 
 Header = tuple[str, bytes]
 
+_OVERHEAD = 128  # of a record, and of a batch that holds it alone
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Header]).decode
 
@@ -20,6 +22,11 @@ def pack(headers: Iterable[Header]) -> bytes:
     """The block of these headers."""
     pairs = list(headers)
     return _encode(pairs) if pairs else b""
+
+
+def record_size(key: bytes | None, value: bytes | None, block: bytes) -> int:
+    """About the bytes of a record, alone in a batch."""
+    return _OVERHEAD + len(key or b"") + len(value or b"") + len(block)
 
 
 def unpack(block: bytes) -> list[Header]:

@@ -25,7 +25,7 @@ from headrace.functions.retry import rule_of
 from headrace.functions.signature import Handler
 from headrace.sandbox import capture
 from headrace.sandbox.failure import failure_of, refusal
-from headrace.sandbox.headers import Header, pack, unpack
+from headrace.sandbox.headers import Header, pack, record_size, unpack
 from headrace.sandbox.outcome import Done, Emitted, Failed, Outcome, Postponed, Rejected, Skipped, TimedOut
 from headrace.sandbox.usercode import UserCode
 from headrace.sandbox.wire import Chunk, Outlet, Start, Task
@@ -33,7 +33,6 @@ from headrace.sandbox.wire import Chunk, Outlet, Start, Task
 MAX_EMITS = 4 << 20  # bytes of all emits of one invocation: an outcome must fit a report
 
 _NOT_A_PAYLOAD = frozenset({Skip, Unfit})
-_EMIT_OVERHEAD = 128
 
 
 class HandlerTimeout(BaseException):
@@ -155,7 +154,7 @@ class Invocation:
         size = 0
         for emit in emits:
             emitted.append(one := self._place(emit, now_ms))
-            size += _size_of(one)
+            size += record_size(one.key, one.value, one.headers)
         if size > MAX_EMITS:
             raise EmitRefused(
                 f"{len(emitted):,} emits of {size:,} bytes in all, over the limit of {MAX_EMITS:,} for one event: "
@@ -170,10 +169,11 @@ class Invocation:
         topic, key, value, headers, id_, type_ = emit
         partition = partition_of(id_.encode() if key is None else key, outlet.partitions)
         emitted = Emitted(topic, partition, now_ms, key, value, pack(headers), id_, type_)
-        if outlet.max_bytes is not None and (size := _size_of(emitted)) > outlet.max_bytes:
+        limit = outlet.max_bytes
+        if limit is not None and (size := record_size(key, value, emitted.headers)) > limit:
             raise EmitRefused(
                 f"an event for topic {topic!r} has {size:,} bytes with its key and headers; the topic takes "
-                f"{outlet.max_bytes:,}: keep large content elsewhere and emit a reference to it, or raise its limit"
+                f"{limit:,}: keep large content elsewhere and emit a reference to it, or raise its limit"
             )
         return emitted
 
@@ -189,10 +189,6 @@ class Invocation:
 
     def __repr__(self) -> str:
         return f"<Invocation of {self._handler.declaration.name}, timeout {self._timeout:g} s>"
-
-
-def _size_of(emitted: Emitted) -> int:
-    return _EMIT_OVERHEAD + len(emitted.key or b"") + len(emitted.value or b"") + len(emitted.headers)
 
 
 def _unwelcome(payload: Skip | Unfit) -> Outcome:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from operator import itemgetter
 from typing import Generic, TypeVar
 
+from headrace.sandbox.headers import record_size
 from headrace.sandbox.outcome import Done, Outcome, Skipped
 from headrace.sandbox.wire import Report, frame
 
@@ -127,6 +128,6 @@ def _weight(outcome: Outcome) -> int:
     if isinstance(outcome, Done):
         weight = 0
         for emit in outcome.emits:  # a loop, because most have one
-            weight += 128 + len(emit.key or b"") + len(emit.value or b"") + len(emit.headers)
+            weight += record_size(emit.key, emit.value, emit.headers)
         return weight
     return 256 if isinstance(outcome, Skipped) else _FAILURE

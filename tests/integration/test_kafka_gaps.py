@@ -16,20 +16,6 @@ from headrace.triggers.brokers.kafka import KafkaLog
 
 
 @pytest.fixture
-async def log(kafka):
-    opened = await KafkaLog.open(quick(kafka.bootstrap))
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def topic(log):
-    name = fresh("orders")
-    await log.ensure([TopicSpec(name, 1)])
-    return name
-
-
-@pytest.fixture
 async def admin(kafka):
     client = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
     await client.start()

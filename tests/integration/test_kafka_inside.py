@@ -6,24 +6,9 @@ import asyncio
 
 import pytest
 from aiokafka import TopicPartition
-from kafkaclient import PATIENCE, Runtime, append, fresh, quick
+from kafkaclient import PATIENCE, Runtime, append, fresh
 
-from headrace.runtime.ports import TopicSpec
-from headrace.triggers.brokers.kafka import KafkaLog, inside
-
-
-@pytest.fixture
-async def log(kafka):
-    opened = await KafkaLog.open(quick(kafka.bootstrap))
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def topic(log):
-    name = fresh("orders")
-    await log.ensure([TopicSpec(name, 1)])
-    return name
+from headrace.triggers.brokers.kafka import inside
 
 
 @pytest.fixture

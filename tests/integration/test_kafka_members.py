@@ -20,13 +20,6 @@ SUPPORT = Path(__file__).parents[1] / "support"
 
 
 @pytest.fixture
-async def log(kafka):
-    opened = await KafkaLog.open(quick(kafka.bootstrap))
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
 async def names(log):
     group, topic, emails = fresh("app.f"), fresh("orders"), fresh("emails")
     await log.ensure([TopicSpec(topic, 4), TopicSpec(emails, 1)])
