@@ -97,7 +97,7 @@ def context(
     record = [*attributes, *_more_headers(subject, headers)]
     place = (topic or names.topics[0], partition, offset)
     raw_key = encode_key(key)
-    envelope = cloudevents.read(record, None, place, source)
+    envelope = cloudevents.read(dict(record), None, place, source)
     return RecordingContext(
         _event(envelope, place, raw_key, record),
         outbox=Outbox(app, function or names.name, _routes(declared, emits), Cause(envelope, raw_key)),

@@ -15,7 +15,7 @@ from headrace.runtime.hooks import hookimpl
 from headrace.runtime.result import Result
 from headrace.runtime.state import BROKER_AWAY
 from headrace.runtime.verdict import Again, SetAside
-from headrace.sandbox.headers import unpack
+from headrace.sandbox.headers import by_name
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.outcome import Postponed, Skipped
 
@@ -128,6 +128,6 @@ def event_id(result: Result) -> str:
     """The id of the event a result is about."""
     place = (*result.partition, result.record.offset)
     try:
-        return read(unpack(result.record.headers), None, place, "").id
+        return read(by_name(result.record.headers), None, place, "").id
     except (Malformed, ValueError):
         return "/".join(map(str, place))

@@ -109,14 +109,13 @@ async def _events(store: Store, positions: dict[Partition, int], *, follow: bool
 def event_document(partition: Partition, record: Record, cluster: str) -> dict[str, Any]:
     """A record as `tail --json` prints it."""
     from headrace.functions.cloudevents import Malformed, read  # noqa: PLC0415
-    from headrace.sandbox.headers import unpack  # noqa: PLC0415
+    from headrace.sandbox.headers import by_name, unpack  # noqa: PLC0415
 
-    headers = unpack(record.headers)
     place = (*partition, record.offset)
     try:
-        envelope = read(headers, record.value, place, cluster)
+        envelope = read(by_name(record.headers), record.value, place, cluster)
     except Malformed:
-        envelope = read([], record.value, place, cluster)
+        envelope = read({}, record.value, place, cluster)
     return {
         "topic": partition[0],
         "partition": partition[1],
@@ -125,7 +124,7 @@ def event_document(partition: Partition, record: Record, cluster: str) -> dict[s
         "type": envelope.type,
         "id": envelope.id,
         "time": envelope.time(record.timestamp).astimezone(UTC).isoformat(),
-        "headers": _headers(headers),
+        "headers": _headers(unpack(record.headers)),
         "data": json_or_text(envelope.data),
     }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -116,9 +115,8 @@ class Envelope:
         return None if value is None else value.decode("utf-8", "surrogateescape")
 
 
-def read(headers: Iterable[Header], data: bytes | None, place: Place, cluster: str) -> Envelope:
-    """The envelope of a record. Raises `Malformed` for a structured-mode record that is not one."""
-    attributes = dict(headers)
+def read(attributes: dict[str, bytes], data: bytes | None, place: Place, cluster: str) -> Envelope:
+    """The envelope of a record with these headers. Raises `Malformed` for a structured-mode record that is not one."""
     content_type = attributes.get("content-type")
     if content_type is not None and data is not None and content_type.lower().startswith(STRUCTURED):
         attributes, data = _structured(attributes, data)

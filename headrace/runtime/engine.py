@@ -83,10 +83,8 @@ class Engine:
     async def until_idle(self) -> None:
         """Wait until every event there is has ended and is settled, or a function cannot go on."""
         while True:
-            before = self._activity()
             try:
-                topics = await self._store.topics(self._names)
-                if self._is_paused or (self._caught_up(topics) and self._activity() == before):
+                if self._is_paused or (self._is_quiet and await self._has_caught_up()):
                     return
                 await self._store.changed(0.05)
             except BrokerUnavailable:  # subscriptions say so, and go on by themselves
@@ -111,12 +109,17 @@ class Engine:
     def _activity(self) -> int:
         return sum(subscription.activity for subscription in self.subscriptions)
 
-    def _caught_up(self, topics: Mapping[str, TopicInfo]) -> bool:
-        return all(
-            subscription.quiet
-            and all(mark >= topics[topic].bounds[p].end for (topic, p), mark in subscription.watermarks.items())
-            for subscription in self.subscriptions
-        )
+    @property
+    def _is_quiet(self) -> bool:
+        return all(subscription.quiet for subscription in self.subscriptions)
+
+    async def _has_caught_up(self) -> bool:
+        """Whether all there is has ended, and nothing happened while we looked."""
+        before = self._activity()
+        topics = await self._store.topics(self._names)
+        marks = [mark for subscription in self.subscriptions for mark in subscription.watermarks.items()]
+        caught_up = all(mark >= topics[topic].bounds[partition].end for (topic, partition), mark in marks)
+        return caught_up and self._is_quiet and self._activity() == before
 
     def _terms_of(self, spec: FunctionSpec, topics: Mapping[str, TopicInfo]) -> Terms:
         app, code = self._plan.app, self._plan.manifest.code

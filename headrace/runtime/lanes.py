@@ -31,17 +31,21 @@ LaneKey = bytes | int | None
 class Lane:
     """The events of one key, oldest first. `epoch` rises each time the lane is held (rule R1, `lane_epoch`)."""
 
-    __slots__ = ("bytes", "epoch", "events", "flying", "held", "key", "returned", "waiting")
+    __slots__ = ("bytes", "epoch", "flying", "held", "key", "returned", "waiting")
 
-    def __init__(self, key: LaneKey) -> None:
+    def __init__(self, key: LaneKey, record: Record, size: int) -> None:
         self.key = key
-        self.waiting: deque[Record] = deque()
-        self.returned: list[Record] = []
+        self.waiting = [record]  # a list, as most lanes have one event, and a lane is made for nearly each event
+        self.returned: tuple[Record, ...] = ()
         self.flying = 0
         self.held = 0  # how many of its events wait
         self.epoch = 0
-        self.events = 0
-        self.bytes = 0
+        self.bytes = size
+
+    @property
+    def events(self) -> int:
+        """How many it has, those in a worker included."""
+        return len(self.waiting) + len(self.returned) + self.flying
 
     def __repr__(self) -> str:
         state = "held" if self.held else "flying" if self.flying else "waiting"
@@ -75,33 +79,33 @@ class Lanes:
             key: LaneKey = record.key if by_key and record.key is not None else key_of(record)
             lane = lanes.get(key)
             if lane is None:
-                lane = lanes[key] = Lane(key)
-                lane.waiting.append(record)
+                lane = lanes[key] = Lane(key, record, size)
                 queue(lane)
-            else:
-                lane.waiting.append(record)
-                if lane.held:
-                    self.held_events += 1
-                    self.held_bytes += size
-            lane.events += 1
+                continue
+            lane.waiting.append(record)
             lane.bytes += size
+            if lane.held:
+                self.held_events += 1
+                self.held_bytes += size
         self.events += events
         self.bytes += total
 
     def take(self, limit: int, max_bytes: int) -> list[tuple[Lane, Record]]:
         """Events to run next, in order, at most `limit` and about `max_bytes`; their lanes are flying from now on."""
         taken: list[tuple[Lane, Record]] = []
-        room = max_bytes
-        while self._ready and len(taken) < limit and room > 0:
-            lane = self._ready.popleft()
-            waiting = lane.waiting
-            while waiting and len(taken) < limit and room > 0:
-                if self.alone and waiting[0].offset in self.alone:
+        room, ready, alone = max_bytes, self._ready, self.alone
+        while ready and limit > 0 and room > 0:
+            lane = ready.popleft()
+            flying = 0
+            for record in lane.waiting:
+                if limit <= 0 or room <= 0 or (alone and record.offset in alone):
                     break
-                record = waiting.popleft()
-                room -= size_of(record)
-                lane.flying += 1
+                room -= len(record.value or b"") + len(record.headers) + RECORD_BYTES
+                limit -= 1
+                flying += 1
                 taken.append((lane, record))
+            del lane.waiting[:flying]
+            lane.flying += flying
         return taken
 
     def take_alone(self) -> tuple[Lane, Record] | None:
@@ -110,7 +114,7 @@ class Lanes:
             return None
         lane = self._ready_alone.popleft()
         lane.flying += 1
-        return lane, lane.waiting.popleft()
+        return lane, lane.waiting.pop(0)
 
     def peek_alone(self) -> Record | None:
         """The event that `take_alone` would give."""
@@ -124,7 +128,6 @@ class Lanes:
     def end(self, lane: Lane, record: Record) -> None:
         """A flying event has ended for good: done, skipped, or set aside."""
         size = size_of(record)
-        lane.events -= 1
         lane.bytes -= size
         self.events -= 1
         self.bytes -= size
@@ -145,7 +148,6 @@ class Lanes:
         for lane, record in events:
             size = len(record.value or b"") + len(record.headers) + RECORD_BYTES
             total += size
-            lane.events -= 1
             lane.bytes -= size
             lane.flying -= 1
             if not lane.flying:
@@ -155,7 +157,7 @@ class Lanes:
 
     def give_back(self, lane: Lane, record: Record) -> None:
         """A flying event was not run; it is the lane's next again."""
-        lane.returned.append(record)
+        lane.returned += (record,)
         self._landed(lane)
 
     def hold(self, lane: Lane, record: Record) -> None:
@@ -204,8 +206,8 @@ class Lanes:
 
     def _settle(self, lane: Lane) -> None:
         if lane.returned:
-            lane.waiting.extendleft(reversed(lane.returned))
-            lane.returned.clear()
+            lane.waiting[:0] = lane.returned
+            lane.returned = ()
         if not lane.waiting:
             del self._lanes[lane.key]
         elif not lane.held:

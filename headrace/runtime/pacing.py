@@ -7,7 +7,7 @@ enough that the hop between processes does not count. A worker that runs several
 from __future__ import annotations
 
 TARGET_S = 0.025
-MOST = 256
+MOST = 512
 DEEPEST = 3
 
 _FIRST_GUESS_S = 0.005

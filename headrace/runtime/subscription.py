@@ -26,8 +26,8 @@ from headrace.runtime.state import BROKER_AWAY, State, Status
 from headrace.runtime.terms import Terms
 from headrace.sandbox.manifest import FunctionSpec
 
-FETCH = 500
-MOST_EVENTS = 2000  # of one partition, delivered and not ended
+FETCH = 1000
+MOST_EVENTS = 4000  # of one partition, delivered and not ended
 MOST_BYTES = 64 << 20  # of one function, likewise
 # The parts of a rebalance that the steps of letting go may take: running out, being killed, settling.
 _RUN_OUT, _BE_KILLED, _SETTLE = 0.6, 0.1, 0.2

@@ -25,7 +25,7 @@ from headrace.functions.retry import rule_of
 from headrace.functions.signature import Handler
 from headrace.sandbox import capture
 from headrace.sandbox.failure import failure_of, refusal
-from headrace.sandbox.headers import Header, pack, record_size, unpack
+from headrace.sandbox.headers import by_name, pack, record_size, unpack
 from headrace.sandbox.outcome import Done, Emitted, Failed, Outcome, Postponed, Rejected, Skipped, TimedOut
 from headrace.sandbox.usercode import UserCode
 from headrace.sandbox.wire import Chunk, Outlet, Start, Task
@@ -90,17 +90,16 @@ class Invocation:
         return TimedOut(failure_of(error, self._user_code, type_="HandlerTimeout", message=message))
 
     async def _run(self, chunk: Chunk, task: Task, started_ns: int) -> Outcome | None:
-        headers = unpack(task.headers)
         at = task.origin
         place = (at.topic, at.partition, at.offset) if at else (chunk.topic, chunk.partition, task.offset)
-        envelope = read(headers, task.value, place, self._cluster)
+        envelope = read(by_name(task.headers), task.value, place, self._cluster)
         capture.running.set(envelope)
         if (hops := envelope.hops) > self._max_hops:
             return Rejected(refusal("loop", f"went through {hops} handlers, max_hops is {self._max_hops}"))
         payload = self._decode(envelope.type, envelope.data)
         if type(payload) in _NOT_A_PAYLOAD:
             return _unwelcome(payload)
-        if self._where is not None and not self._where(payload, self._event(envelope, task, headers)):
+        if self._where is not None and not self._where(payload, self._event(envelope, task)):
             return Skipped("where")
         outbox = None
         if self._takes_context:
@@ -123,7 +122,7 @@ class Invocation:
 
     def _context(self, outbox: Outbox, envelope: Envelope, task: Task, started_ns: int) -> Context[None]:
         return Context(
-            lambda: self._event(envelope, task, unpack(task.headers)),
+            lambda: self._event(envelope, task),
             lambda event: capture.logger_for(event, self._name),
             outbox=outbox,
             attempt=task.attempt,
@@ -131,7 +130,7 @@ class Invocation:
             state=None,
         )
 
-    def _event(self, envelope: Envelope, task: Task, headers: list[Header]) -> Event:
+    def _event(self, envelope: Envelope, task: Task) -> Event:
         topic, partition, offset = envelope.place
         return Event(
             id=envelope.id,
@@ -143,7 +142,7 @@ class Invocation:
             partition=partition,
             offset=offset,
             key=None if task.key is None else task.key.decode("utf-8", "surrogateescape"),
-            headers=tuple(headers),
+            headers=tuple(unpack(task.headers)),
         )
 
     # -- outcomes -----------------------------------------------------------------------------------------------------

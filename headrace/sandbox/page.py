@@ -4,13 +4,12 @@ Words of 8 bytes, native order. The parent writes word 0, the worker all others.
 the worker wrote is an untrusted hint: it can only mislead about the function's own events.
 
     0              of how many chunks the worker is recalled: it starts no further event of the first n chunks sent
-    1              events finished in the worker's life
-    2              the time (ns) for which the worker's clock stood still in its life: see below
-    3              when the worker last looked after its clock (ns, monotonic); 0: it does not
-    4, 5, 6        a slot: chunk id, index in the chunk + 1 (0: the slot is free), start on the worker's clock (ns)
-    7, 8, 9 …      further slots
+    1              the time (ns) for which the worker's clock stood still in its life: see below
+    2              when the worker last looked after its clock (ns, monotonic); 0: it does not
+    3, 4, 5        a slot: chunk id, index in the chunk + 1 (0: the slot is free), start on the worker's clock (ns)
+    6, 7, 8 …      further slots
 
-**The worker's clock** is the monotonic one less word 2. It stands still for the other events while one of them blocks
+**The worker's clock** is the monotonic one less word 1. It stands still for the other events while one of them blocks
 the event loop that they share (see `deadlines`). Where one event runs at a time it never stands still.
 """
 
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 
 SIZE = 4096
 
-_RECALLED, _FINISHED, _STOOD, _LOOKED, _SLOTS = range(5)
+_RECALLED, _STOOD, _LOOKED, _SLOTS = range(4)
 _SLOT = 3
 SLOTS = (SIZE // 8 - _SLOTS) // _SLOT
 
@@ -80,11 +79,6 @@ class Page:
         clock -= self.words[_STOOD]
         return [(slot, clock - slot.started_ns) for slot in slots]
 
-    @property
-    def finished(self) -> int:
-        """How many events the worker says it has finished."""
-        return self.words[_FINISHED]
-
     # -- the worker ---------------------------------------------------------------------------------------------------
 
     @property
@@ -101,9 +95,7 @@ class Page:
 
     def end(self, slot: int = 0) -> None:
         """It has ended."""
-        words = self.words
-        words[_SLOTS + 1 + _SLOT * slot] = 0
-        words[_FINISHED] += 1
+        self.words[_SLOTS + 1 + _SLOT * slot] = 0
 
     def move_start(self, slot: int, started_ns: int) -> None:
         """The event in that slot counts as started then."""
@@ -124,4 +116,4 @@ class Page:
 
     def __repr__(self) -> str:
         running = ", ".join(f"{slot.chunk}[{slot.index}]" for slot in self.running()) or "nothing"
-        return f"<Page: running {running}, {self.finished} finished, recalled from {self.recalled} chunks>"
+        return f"<Page: running {running}, recalled from {self.recalled} chunks>"

@@ -13,7 +13,7 @@ import msgspec
 
 from headrace.functions.codec import MAX_EVENT_BYTES
 from headrace.functions.errors import SandboxError
-from headrace.sandbox.headers import unpack
+from headrace.sandbox.headers import by_name
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.outcome import (
     Crashed,
@@ -105,7 +105,7 @@ class Flights:
         if len(emit.value or b"") > MAX_EVENT_BYTES or not 0 <= emit.timestamp <= _LAST_MS:
             raise SandboxError("an emit over the size limit, or of no possible time")
         try:
-            unpack(emit.headers)
+            by_name(emit.headers)
         except msgspec.DecodeError as error:
             raise SandboxError("an emit whose headers cannot be read") from error
 

@@ -127,7 +127,7 @@ async def test_a_worker_whose_page_lies_is_killed_for_its_silence(lab: Lab) -> N
         @function("orders", timeout=0.1)
         def handle(data: dict) -> None:
             (page,) = [found for found in gc.get_objects() if isinstance(found, Page)]
-            page.words[5] = 0
+            page.words[4] = 0
             ctypes.PyDLL(None).sleep(1000)
         """
     )

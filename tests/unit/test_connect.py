@@ -14,7 +14,7 @@ from headrace.functions.errors import BrokerError, BrokerUnavailable, EmitRefuse
 from headrace.functions.partition import partition_of
 from headrace.producer import Item, Position, connect, connect_sync
 from headrace.runtime.ports import Record
-from headrace.sandbox.headers import pack, unpack
+from headrace.sandbox.headers import by_name, pack, unpack
 from headrace.triggers.url import open_broker
 
 
@@ -38,7 +38,7 @@ async def stored(url: str, topic: str) -> Sequence[Record]:
 
 
 def envelope(record: Record) -> cloudevents.Envelope:
-    return cloudevents.read(unpack(record.headers), record.value, ("", 0, 0), "")
+    return cloudevents.read(by_name(record.headers), record.value, ("", 0, 0), "")
 
 
 async def test_a_model_is_emitted_as_a_cloudevent_of_its_type(url):

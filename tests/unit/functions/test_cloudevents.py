@@ -16,7 +16,7 @@ NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 def envelope(*headers: Header, data: bytes | None = b"{}") -> Envelope:
     """The envelope of a record at orders/2/41 of cluster c-1."""
-    return read(headers, data, ("orders", 2, 41), "c-1")
+    return read(dict(headers), data, ("orders", 2, 41), "c-1")
 
 
 def structured(**document: Any) -> Envelope:
@@ -157,7 +157,7 @@ def test_structured_mode_is_told_whatever_the_case() -> None:
 
 
 def test_foreign_headers_stay_beside_structured_attributes() -> None:
-    event = read([JSON_MODE, ("shop", b"\xff")], b'{"specversion":"1.0","id":"e-1"}', ("p", 0, 0), "c")
+    event = read(dict([JSON_MODE, ("shop", b"\xff")]), b'{"specversion":"1.0","id":"e-1"}', ("p", 0, 0), "c")
     assert event.attributes["shop"] == b"\xff"
     assert event.id == "e-1"
 

@@ -27,7 +27,7 @@ class Seen(BaseModel):
 
 def outbox(*headers: Header, key: bytes | None = b"k-1", routes: Routes | None = None) -> Outbox:
     """The outbox of shop.confirm, handling event e-1 of /web."""
-    envelope = read([("ce_id", b"e-1"), ("ce_source", b"/web"), *headers], b"{}", ("orders", 0, 7), "c-1")
+    envelope = read(dict([("ce_id", b"e-1"), ("ce_source", b"/web"), *headers]), b"{}", ("orders", 0, 7), "c-1")
     return Outbox("shop", "confirm", routes or routes_of({"mails": Mail, "audit": [Seen]}), Cause(envelope, key))
 
 
@@ -68,7 +68,7 @@ def test_handling_the_event_again_emits_the_same_ids_whatever_the_data() -> None
 
 
 def test_a_cause_without_an_id_is_named_by_its_place() -> None:
-    envelope = read([], b"{}", ("orders", 0, 7), "c-1")
+    envelope = read({}, b"{}", ("orders", 0, 7), "c-1")
     box = Outbox("shop", "confirm", routes_of("mails"), Cause(envelope, None))
     box.emit("mails", {})
     assert box.emits[0].id == derived_id(
