@@ -15,7 +15,7 @@ from headrace.runtime.clock import SystemClock
 from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.engine import Engine, Plan
 from headrace.runtime.hooks import hooks_of
-from headrace.runtime.ports import Store
+from headrace.runtime.ports import Store, TopicSpec
 from headrace.runtime.settings import Settings, app_of
 from headrace.sandbox.manifest import FunctionSpec, Manifest
 from headrace.sandbox.pool import Pool
@@ -27,12 +27,16 @@ from headrace.triggers.url import open_broker
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """A started zygote and what it read from the target: enough to run functions, with or without a broker."""
+    """A started zygote and what it read from the target: enough to run functions, with or without a broker.
+
+    `topics` is what those are made with of which the settings say it.
+    """
 
     zygote: Zygote
     target: Target
     manifest: Manifest
     app: str
+    topics: Mapping[str, TopicSpec]
 
 
 @asynccontextmanager
@@ -43,7 +47,8 @@ async def workshop(settings: Settings, folder: Path) -> AsyncIterator[Workshop]:
     zygote = Zygote()
     await zygote.start()
     try:
-        yield Workshop(zygote, target, await zygote.read_manifest(target, app), app)
+        topics = {name: section.spec(name) for name, section in settings.topics.items()}
+        yield Workshop(zygote, target, await zygote.read_manifest(target, app), app, topics)
     finally:
         await zygote.close()
 
@@ -93,7 +98,9 @@ def engine_of(
             on_problem=dispatch.start_failed,
         )
 
-    return Engine(Plan(shop.app, shop.manifest, pool, watched, cautious), store, SystemClock(), hooks_of(*plugins))
+    return Engine(
+        Plan(shop.app, shop.manifest, pool, watched, cautious, shop.topics), store, SystemClock(), hooks_of(*plugins)
+    )
 
 
 def started_at(shop: Workshop, starts: Mapping[str, str]) -> Workshop:

@@ -47,7 +47,8 @@ async def _plan(settings: Settings) -> Plan:
     kafka = settings.kafka
     replication = kafka.replication_factor if (kafka.replication_factor or 0) > 0 else None
     async with workshop(settings, Path.cwd()) as shop:
-        return plan_of(shop.app, shop.manifest.functions, replication=replication, user=kafka.sasl_username)
+        functions, user = shop.manifest.functions, kafka.sasl_username
+        return plan_of(shop.app, functions, replication=replication, user=user, said=shop.topics)
 
 
 def document_of(plan: Plan) -> dict[str, Any]:
@@ -97,7 +98,8 @@ def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Any:
 
 
 def _topic_row(topic: PlannedTopic) -> tuple[str, ...]:
-    partitions = f"as {', '.join(topic.like)}" if topic.like else "the broker's default"
+    alike = f"as {', '.join(topic.like)}" if topic.like else "the broker's default"
+    partitions = str(topic.partitions) if topic.partitions else alike
     return topic.name, ", ".join(topic.kinds), ", ".join(topic.functions), partitions, topic.made
 
 

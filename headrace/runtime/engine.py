@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -36,6 +36,8 @@ class Plan:
     `watched`: observers are told of every event, not only of those that did not simply succeed. `cautious`: a function
     that has no progress on a topic with a backlog is refused, unless it is told where to start.
 
+    `topics` says, by name, what those are made with of which a deployment says it; the others get defaults.
+
     `pool` gets the function, the topics it may emit to, and the dispatch to tell.
     """
 
@@ -44,6 +46,12 @@ class Plan:
     pool: Callable[[FunctionSpec, dict[str, Outlet], Dispatch], Pool]
     watched: bool = False
     cautious: bool = False
+    topics: Mapping[str, TopicSpec] = field(default_factory=dict)
+
+    def topic(self, name: str, *, partitions: int | None = None, max_bytes: int | None = None) -> TopicSpec:
+        """What a topic is made with; `partitions` if nothing else is said."""
+        said = self.topics.get(name, TopicSpec(name))
+        return replace(said, partitions=said.partitions or partitions, max_bytes=max_bytes)
 
 
 class Engine:
@@ -67,6 +75,7 @@ class Engine:
             check_demands(spec, self._store.features)
         await self._create_topics()
         topics = await self._store.topics(self._names)
+        self._compare(topics)
         await self._check_beginnings(topics)
         for spec in self._plan.manifest.functions:
             terms = self._terms_of(spec, topics)
@@ -147,15 +156,21 @@ class Engine:
 
     async def _create_topics(self) -> None:
         plan = self._plan
-        specs = [TopicSpec(topic) for spec in plan.manifest.functions for topic in (*spec.topics, *spec.emits)]
+        specs = [plan.topic(topic) for spec in plan.manifest.functions for topic in (*spec.topics, *spec.emits)]
         await self._store.ensure(specs)
         topics = await self._store.topics([spec.name for spec in specs])
         letters = [
-            TopicSpec(topic, partitions=_most_partitions(spec, topics), max_bytes=_most_bytes(spec, topics))
+            plan.topic(topic, partitions=_most_partitions(spec, topics), max_bytes=_most_bytes(spec, topics))
             for spec in plan.manifest.functions
             if (topic := dead_letter_topic(plan.app, spec)) is not None
         ]
         await self._store.ensure(letters)
+
+    def _compare(self, topics: Mapping[str, TopicInfo]) -> None:
+        """Say where a topic that is there is not as the settings would have it made."""
+        for name, said in self._plan.topics.items():
+            if (info := topics.get(name)) is not None and (found := differences(said, info.spec)):
+                log.warning("a topic is not as the settings say", topic=name, differs=", ".join(found))
 
     async def _check_beginnings(self, topics: Mapping[str, TopicInfo]) -> None:
         """Where a broker is shared, a backlog is nothing to begin with unasked; elsewhere it is worth a line."""
@@ -170,6 +185,13 @@ class Engine:
     def __repr__(self) -> str:
         states = ", ".join(f"{s.spec.name} {s.status}" for s in self.subscriptions)
         return f"<Engine of {self._plan.app}: {states or 'not started'}>"
+
+
+def differences(said: TopicSpec, found: TopicSpec) -> list[str]:
+    """In what a topic is not as it was said to be, each as `setting: 3, not 6`."""
+    names = ["retention_ms", "retention_bytes", "cleanup", *(["partitions"] if said.partitions else [])]
+    pairs = [(name, getattr(said, name), getattr(found, name)) for name in names]
+    return [f"{name}: {is_}, not {wanted}" for name, wanted, is_ in pairs if is_ != wanted]
 
 
 def _most_partitions(spec: FunctionSpec, topics: Mapping[str, TopicInfo]) -> int:

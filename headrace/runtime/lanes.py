@@ -183,6 +183,11 @@ class Lanes:
         if not lane.held and not lane.flying:
             self._settle(lane)
 
+    def open(self) -> list[Record]:
+        """All that is not flying, in offset order."""
+        records = [record for lane in self._lanes.values() for record in (*lane.returned, *lane.waiting)]
+        return sorted(records, key=lambda record: record.offset)
+
     @property
     def ready(self) -> bool:
         """Whether `take` would give anything."""

@@ -1,12 +1,19 @@
-"""Sections of the settings: what one kind of broker is told beyond its URL. Here it is data, and means nothing yet."""
+"""Sections of the settings: what one kind of broker is told beyond its URL, and what topics are like.
+
+The first is data here, and means nothing yet.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Gt
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from headrace.runtime.ports import TopicSpec
+from headrace.runtime.quantity import FOREVER, bytes_of, milliseconds_of
 
 Seconds = Annotated[float, Gt(0)]
 
@@ -19,6 +26,26 @@ def _replicas(number: int) -> int:
     if number < 1 and number != -1:
         raise ValueError("a number of replicas, or -1 for the broker's default")
     return number
+
+
+def _quantity(read: Callable[[str], int]) -> Any:
+    """A setting that is a quantity as people write it, or `forever`: no limit."""
+    return BeforeValidator(lambda value: None if value == FOREVER else read(str(value)))
+
+
+class TopicSection(BaseModel):
+    """What a topic is made with, if it is not there yet. `retention` is in milliseconds, None is for ever."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    partitions: Annotated[int, Field(ge=1)] | None = None
+    retention: Annotated[int | None, _quantity(milliseconds_of)] = None
+    retention_bytes: Annotated[int | None, _quantity(bytes_of)] = None
+    cleanup: Literal["delete", "compact", "compact,delete"] = "delete"
+
+    def spec(self, name: str) -> TopicSpec:
+        """The topic of that name."""
+        return TopicSpec(name, self.partitions, self.retention, self.retention_bytes, self.cleanup)
 
 
 class KafkaSection(BaseModel):

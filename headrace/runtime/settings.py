@@ -23,7 +23,8 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError as UnreadableVariable
 
 from headrace.functions.errors import SettingsError
-from headrace.runtime.sections import KafkaSection
+from headrace.runtime.ports import TopicSpec
+from headrace.runtime.sections import KafkaSection, TopicSection
 
 DEFAULT_BROKER = "sqlite:.headrace/log.db"
 
@@ -32,7 +33,8 @@ class Settings(BaseSettings):
     """What an operator may set. `HEADRACE_APP`, `HEADRACE_BROKER`, … in the environment.
 
     `app` is the first part of consumer groups and of derived topics. `drain` is the seconds that running events get
-    to finish on SIGTERM. `kafka` matters only to a broker of that kind.
+    to finish on SIGTERM. `kafka` matters only to a broker of that kind. `topics` says, by name, what those are made
+    with that are not there yet.
     """
 
     model_config = SettingsConfigDict(
@@ -49,6 +51,7 @@ class Settings(BaseSettings):
     target: str | None = None
     drain: Annotated[float, Gt(0)] = 25.0
     kafka: KafkaSection = KafkaSection()
+    topics: dict[str, TopicSection] = {}
 
     @classmethod
     def settings_customise_sources(
@@ -82,6 +85,12 @@ def read_settings(folder: Path, **given: Any) -> Settings:
     if settings.app is not None and not _APP.fullmatch(settings.app):
         raise SettingsError(f"app={settings.app!r}: an app's name is 1 to 60 letters, digits, '_' or '-'")
     return settings
+
+
+def topic_of(settings: Settings, name: str) -> TopicSpec:
+    """What the topic of that name is made with."""
+    section = settings.topics.get(name)
+    return TopicSpec(name) if section is None else section.spec(name)
 
 
 def app_of(settings: Settings, folder: Path) -> str:

@@ -24,6 +24,7 @@ from headrace.runtime.condemned import Condemned
 from headrace.runtime.deadletter import dead_letter, fits
 from headrace.runtime.flights import Flight, Flights
 from headrace.runtime.lanes import Lane, Lanes
+from headrace.runtime.leftovers import Leftover
 from headrace.runtime.ports import Append, Assigned, Fetched, Record, Settlement
 from headrace.runtime.progress import Progress
 from headrace.runtime.result import Result
@@ -101,6 +102,13 @@ class Shard:
         self._retired = True
         self.progress.custody = self.progress.custody._replace(alive=False, started=None)
         self._dirty = True
+
+    def leftover(self) -> Leftover | None:
+        """What has not ended, once the owner has left and that is durable; None if it has to be fetched again."""
+        if self.unsettled or self._flights or self._admission or not self._arrivals.direct:
+            return None
+        progress = self.progress
+        return Leftover(self.partition, progress.watermark, progress.encode(), self._lanes.open(), progress.position)
 
     # -- outcomes -------------------------------------------------------------------------------------------------
 

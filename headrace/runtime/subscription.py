@@ -16,6 +16,7 @@ from headrace.functions.errors import BrokerError, BrokerUnavailable
 from headrace.runtime.alarm import Alarm
 from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.hooks import Hooks
+from headrace.runtime.leftovers import Leftovers
 from headrace.runtime.ports import Assigned, Clock, Member, Partition, Store
 from headrace.runtime.progress import BadProgress
 from headrace.runtime.retryfeed import RetryFeed
@@ -58,6 +59,7 @@ class Subscription:
         self._intake: asyncio.Task[None] | None = None
         self._fetch_trouble: BrokerError | None = None
         self._feed = RetryFeed(terms, store, clock)
+        self._leftovers = Leftovers(clock, store.features.rebalance_s)
         self._alarm = Alarm(clock, self._moved)
         self._changed = asyncio.Event()
         self._draining = False
@@ -88,6 +90,7 @@ class Subscription:
         await self._sign_off(self._shards.values(), budget_s)
         self._alarm.set(None)
         await asyncio.gather(*(settler.close() for settler in self._settlers.values()))
+        self._leftovers.clear()
         self._shards.clear()  # what leaving the group would sign off again
         self._settlers.clear()
         if self._member is not None:
@@ -123,6 +126,8 @@ class Subscription:
                 continue
             shard = Shard(assigned, progress, self.terms)
             self._shards[assigned.partition] = shard
+            if (left := self._leftovers.take(assigned)) is not None:
+                shard.offer(left, self._clock.now_ms())
             self._settlers[assigned.partition] = settler = Settler(shard, self._store, told)
             settler.kick()
             if self._member is not None:
@@ -151,6 +156,9 @@ class Subscription:
             self.dispatch.kill_holders(leaving)
             await self._until(lambda: not any(shard.in_flight for shard in leaving), _BE_KILLED * whole_s)
         await self._sign_off(leaving, _SETTLE * whole_s)
+        for shard in leaving:
+            if self._owns(shard) and (left := shard.leftover()) is not None:
+                self._leftovers.keep(left)
         for partition in partitions:
             self._shards.pop(partition, None)
             self._throttled.pop(partition, None)

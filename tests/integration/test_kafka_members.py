@@ -142,6 +142,17 @@ async def test_a_static_member_that_comes_back_within_its_session_disturbs_nobod
     await again.close()
 
 
+async def test_a_second_static_member_of_a_group_in_one_process_is_refused(kafka, names):
+    group, topic, _ = names
+    one = await KafkaLog.open(quick(kafka.bootstrap, instance_id="pod-1"))
+    member = await Runtime().join(one, group, topic)
+    with pytest.raises(BrokerError, match=f"a member of group '{group}' already, as instance 'pod-1'"):
+        await Runtime().join(one, group, topic)
+    await member.leave()
+    await Runtime().join(one, group, topic)
+    await one.close()
+
+
 async def test_other_tools_metadata_is_no_progress(kafka, log, names):
     from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 

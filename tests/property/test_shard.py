@@ -209,10 +209,28 @@ class ShardMachine(RuleBasedStateMachine):
     def owner_leaves(self) -> None:
         if self.in_writing is not None:
             self.write(told=True)
+        self.leave()
+        self.own(clean=True)
+
+    @precondition(lambda self: not self.flying)
+    @rule()
+    def owner_leaves_and_comes_back(self) -> None:
+        """In a rebalance: what was fetched and not ended is not fetched again."""
+        if self.in_writing is not None:
+            self.write(told=True)
+        self.leave()
+        left = self.shard.leftover()
+        known = self.known_ended()
+        self.own(clean=True)
+        assert left is not None, "all was durable"
+        assert [record.offset for record in left.records] == sorted(set(range(left.next)) - known)
+        self.shard.offer(Fetched(PARTITION, left.records, left.next), self.now)
+        self.fetched = left.next
+
+    def leave(self) -> None:
         self.shard.leave()
         self.begin_to_write()
         self.write(told=True)
-        self.own(clean=True)
 
     # -- the promises -------------------------------------------------------------------------------------------------
 

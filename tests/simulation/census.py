@@ -56,6 +56,7 @@ NAMES = (
     "waiting-full: no room in progress",
     "progress written near its limit",
     "delivered a second time",
+    "queued work kept over a rebalance",
     # retry topics
     "deferred to 1s",
     "deferred to 5s",

@@ -1,4 +1,4 @@
-"""Planted misreadings: of a retry rule, an age, a delay, a generation, a gap, a limit. Each must be found."""
+"""Planted misreadings: of a retry rule, an age, a delay, a generation, a gap, a limit, a leftover. Each must be found."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from unittest.mock import patch
 from msgspec.structs import replace
 
 from headrace.runtime import shard, verdict
-from headrace.runtime.ports import Record
+from headrace.runtime.leftovers import Leftovers
+from headrace.runtime.ports import Assigned, Fetched, Record
 from headrace.runtime.progress import Progress
 from headrace.runtime.shard import Shard
 from headrace.runtime.subscription import Subscription
@@ -20,6 +21,7 @@ from headrace.sandbox.outcome import Failed, Outcome, Postponed
 from headrace.sandbox.wire import Chunk
 
 _take = Shard.take
+_take_leftover = Leftovers.take
 
 
 def _judged(misread: Callable[[Outcome], Outcome]) -> AbstractContextManager[Any]:
@@ -74,6 +76,14 @@ def _limit_not_kept() -> AbstractContextManager[Any]:
     return patch.object(Subscription, "_throttle", lambda _self: None)
 
 
+def _leftover_cut() -> AbstractContextManager[Any]:
+    def take(self: Leftovers, assigned: Assigned) -> Fetched | None:
+        left = _take_leftover(self, assigned)
+        return None if left is None else Fetched(left.partition, left.records[:-1], left.next)
+
+    return patch.object(Leftovers, "take", take)
+
+
 MISREADINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "another rule applied": _another_rule_applied,
     "age forgotten": _age_forgotten,
@@ -82,4 +92,5 @@ MISREADINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "gap not passed": _gap_not_passed,
     "limit never lifted": _limit_never_lifted,
     "limit not kept": _limit_not_kept,
+    "leftover cut": _leftover_cut,
 }

@@ -28,8 +28,9 @@ class ObservedLog:
 
     async def join(self, group: str, topics: Sequence[str], rebalance: Rebalance, **options: Any) -> Any:
         """See `ports.Broker.join`."""
-        observed = _ObservedRebalance(rebalance, self._node, group)
-        return _ObservedMember(await self._log.join(group, topics, observed, **options), self._node, group)
+        marks: dict[Partition, int | None] = {}
+        observed = _ObservedRebalance(rebalance, self._node, group, marks)
+        return _ObservedMember(await self._log.join(group, topics, observed, **options), self._node, group, marks)
 
     async def ensure(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         """See `ports.Admin.ensure`. Its acknowledgement may be lost, like that of a write."""
@@ -46,10 +47,10 @@ class ObservedLog:
 
 
 class _ObservedMember:
-    """A membership that tells what is fetched."""
+    """A membership that tells what is fetched. `marks` is where the progress of each partition was when it came."""
 
-    def __init__(self, member: Any, node: Node, group: str) -> None:
-        self._member, self._node, self._group = member, node, group
+    def __init__(self, member: Any, node: Node, group: str, marks: dict[Partition, int | None]) -> None:
+        self._member, self._node, self._group, self._marks = member, node, group, marks
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._member, name)
@@ -60,6 +61,12 @@ class _ObservedMember:
         for fetched in batch:
             self._node.world.witness.intake.polled(self._node, self._group, fetched)
         return batch
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """See `ports.Member.seek`."""
+        self._member.seek(partition, offset)
+        mark = self._marks.get(partition)
+        self._node.world.census.saw("queued work kept over a rebalance", mark is not None and offset > mark)
 
     async def subscribe(self, topics: Sequence[str]) -> None:
         """See `ports.Member.subscribe`."""
@@ -76,13 +83,14 @@ class _ObservedMember:
 class _ObservedRebalance:
     """What is told of partitions, told to the witness too."""
 
-    def __init__(self, inner: Rebalance, node: Node, group: str) -> None:
-        self._inner, self._node, self._group = inner, node, group
+    def __init__(self, inner: Rebalance, node: Node, group: str, marks: dict[Partition, int | None]) -> None:
+        self._inner, self._node, self._group, self._marks = inner, node, group, marks
 
     async def assigned(self, partitions: Sequence[Assigned]) -> None:
         """See `ports.Rebalance.assigned`."""
         for one in partitions:
             self._node.world.witness.sessions.assigned(self._node, self._group, one)
+            self._marks[one.partition] = one.watermark
         await self._inner.assigned(partitions)
 
     async def revoked(self, partitions: Sequence[Partition]) -> None:

@@ -31,6 +31,7 @@ PROMISES = {
     "gap not passed": ("nothing lost",),
     "limit never lifted": ("nothing lost",),
     "limit not kept": ("bounds",),
+    "leftover cut": ("order", "nothing lost"),
     "hop counted as an attempt": ("attempts",),
     "delivered early": ("attempts",),
     "origin lost": ("identity",),

@@ -111,10 +111,12 @@ class KafkaLog:
     async def join(
         self, group: str, topics: Sequence[str], rebalance: Rebalance, *, transactional: bool = False
     ) -> KafkaMember:
-        """See `ports.Broker.join`."""
+        """See `ports.Broker.join`. A second static member of a group in one process is refused."""
         self._calls.check()
+        self._members = [one for one in self._members if not one.has_left]
+        self._check_static(group)
         member = KafkaMember(self._desk, group, topics, rebalance, exact=transactional)
-        self._members = [*(one for one in self._members if not one.has_left), member]
+        self._members.append(member)
         await member.open()
         return member
 
@@ -165,6 +167,15 @@ class KafkaLog:
             claim.published = settlement
         await claim.member.committer.commit(claim.membership, claim.partition, mark)
         claim.published = None
+
+    def _check_static(self, group: str) -> None:
+        """Two members with one instance id would throw each other out, for ever."""
+        instance = self._desk.settings.instance_id
+        if instance is not None and any(one.group == group for one in self._members):
+            raise BrokerError(
+                f"this process is a member of group {group!r} already, as instance {instance!r}: join once, or leave "
+                "kafka.instance_id unset"
+            )
 
     async def _size_limit(self, topic: str) -> str:
         info = (await self._topics.describe([topic])).get(topic)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -23,7 +23,7 @@ class PlannedTopic:
     """A topic, what it is for, and what it is like if headrace makes it.
 
     `like` are the topics of which it gets the largest number of partitions and the largest `max.message.bytes`; none:
-    the broker's default. `replication` None is the broker's default, too. `made` is when headrace makes it, if it is
+    the broker's default. `partitions` is their number where settings say it. `replication` None is the broker's default, too. `made` is when headrace makes it, if it is
     missing.
     """
 
@@ -31,6 +31,7 @@ class PlannedTopic:
     kinds: tuple[Kind, ...]
     functions: tuple[str, ...]
     like: tuple[str, ...]
+    partitions: int | None
     replication: int | None
     configs: dict[str, str]
     made: Literal["at start", "at the first retry"]
@@ -59,25 +60,36 @@ class Plan:
     acls: tuple[Acl, ...]
 
 
-def plan_of(app: str, functions: Iterable[FunctionSpec], *, replication: int | None, user: str | None) -> Plan:
-    """The plan for these functions; `user` is who runs them, if that is known."""
+def plan_of(
+    app: str,
+    functions: Iterable[FunctionSpec],
+    *,
+    replication: int | None,
+    user: str | None,
+    said: Mapping[str, TopicSpec] | None = None,
+) -> Plan:
+    """The plan for these functions; `user` is who runs them, if that is known, `said` what settings say of topics."""
     specs = list(functions)
     ids = {spec.name: f"{group_of(app, spec.name)}/" for spec in specs if spec.guarantee == "effectively-once"}
     return Plan(
         app=app,
         principal=f"User:{user or '<user>'}",
-        topics=tuple(_merged(topic for spec in specs for topic in _topics(app, spec, replication))),
+        topics=tuple(_merged(topic for spec in specs for topic in _topics(app, spec, replication, said or {}))),
         groups={spec.name: group_of(app, spec.name) for spec in specs},
         transactional_ids=ids,
         acls=tuple(sorted({acl for spec in specs for acl in _acls(app, spec)})),
     )
 
 
-def _topics(app: str, spec: FunctionSpec, replication: int | None) -> Iterator[PlannedTopic]:
+def _topics(
+    app: str, spec: FunctionSpec, replication: int | None, said: Mapping[str, TopicSpec]
+) -> Iterator[PlannedTopic]:
     def topic(name: str, kind: Kind, like: Iterable[str] = ()) -> PlannedTopic:
         made: Literal["at start", "at the first retry"] = "at the first retry" if kind == "retry" else "at start"
-        configs = dict(configs_of(TopicSpec(name)))
-        return PlannedTopic(name, (kind,), (spec.name,), tuple(like), replication, configs, made)
+        made_with = said.get(name, TopicSpec(name))
+        alike = () if made_with.partitions else tuple(like)
+        configs = dict(configs_of(made_with))
+        return PlannedTopic(name, (kind,), (spec.name,), alike, made_with.partitions, replication, configs, made)
 
     for name in spec.topics:
         yield topic(name, "input")

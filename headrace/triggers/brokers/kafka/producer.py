@@ -46,11 +46,11 @@ class Producer:
             topic, number = place
             if number not in await producer.partitions_for(topic):  # it has grown since this producer looked
                 await producer.client.force_metadata_update()
-            acknowledged = await (await producer.send_batch(batch, topic, partition=number))
+            written = await acknowledged(await producer.send_batch(batch, topic, partition=number))
         except BaseException:
             self._discard(producer)
             raise
-        return int(acknowledged.offset)
+        return int(written.offset)
 
     async def close(self) -> None:
         """Let go of it."""
@@ -78,6 +78,17 @@ class Producer:
 
     def _put_away(self, producer: Any) -> None:
         self._detached.put_away(producer.stop, lambda: inside.kill_producer(producer))
+
+
+async def acknowledged(delivery: asyncio.Future[Any]) -> Any:
+    """What became of a batch that was sent. Whoever stops waiting leaves nothing behind.
+
+    aiokafka shields the batch's own future, and a shield that is cancelled does not look at it any more: asyncio would
+    report its failure as one that nobody took.
+    """
+    delivery.add_done_callback(lambda done: done.cancelled() or done.exception())
+    await asyncio.wait({delivery})
+    return delivery.result()
 
 
 async def _start(producer: Any) -> None:

@@ -36,7 +36,7 @@ class KafkaSettings:
     metadata_max_age_s: float = 30.0
     replication_factor: int = -1
     partitions: int = -1
-    compression: str | None = "lz4"
+    compression: str | None = "snappy"
     batch_bytes: int = 1_000_000
     has_certificate: bool = False
 

@@ -23,6 +23,7 @@ from headrace.triggers.brokers.kafka.committer import NotOwner
 from headrace.triggers.brokers.kafka.desk import Desk
 from headrace.triggers.brokers.kafka.login import begin
 from headrace.triggers.brokers.kafka.mark import Mark
+from headrace.triggers.brokers.kafka.producer import acknowledged
 from headrace.triggers.brokers.kafka.putaway import Detached
 
 _SPACING_S = 0.05
@@ -153,7 +154,7 @@ class Transactor:
         while queue:
             batch = producer.create_batch()
             _fill(batch, queue)
-            written = await (await producer.send_batch(batch, topic, partition=number))
+            written = await acknowledged(await producer.send_batch(batch, topic, partition=number))
             end = written.offset + batch.record_count()
         return end
 
