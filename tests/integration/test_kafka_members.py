@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from kafkaclient import PATIENCE, Runtime, append, everything, fresh, polled, quick, until, values
 
-from headrace.functions.errors import Fenced
+from headrace.functions.errors import BrokerError, Fenced
 from headrace.runtime.ports import Settlement, TopicSpec
 from headrace.triggers.brokers.kafka import KafkaLog
 
