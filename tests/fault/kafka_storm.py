@@ -15,7 +15,6 @@ from fault.kafka_outside import Outside
 from fault.kafka_watch import Seen, Watch, by_key, wait_for
 from kafkaserver import KafkaServer
 
-SOAK = os.environ.get("HEADRACE_SOAK") == "1"  # read before the tests' clean environment
 PATIENCE_S = 240.0
 OUTCOME_S = 60.0  # from the start of the last order: some attempts, and a takeover between
 KEYS = 60

@@ -10,8 +10,8 @@ import pytest
 from fault.kafka_fleet import Fleet, Runtime
 from fault.kafka_notes import Gate, Notes
 from fault.kafka_outside import Outside
-from fault.kafka_storm import SOAK
 from fault.kafka_watch import wait_for
+from fault.soak_results import SOAK, keep
 from kafkaserver import KafkaServer
 
 ORDERS = 60_000 if SOAK else 6_000
@@ -89,6 +89,8 @@ def test_an_outage_in_the_middle_is_survived_with_bounded_memory(
             own_kafka.thaw() if outage == "frozen" else own_kafka.start()
             watch.wait(lambda seen: len({one.data["n"] for one in seen}) == ORDERS, "an e-mail for each order")
             assert fleet.end() == [0]
+        figures = {"orders": ORDERS, "outage_s": OUTAGE_S, "grown_mb": round((most - memory) / 1e6, 1)}
+        keep(f"broker {outage}", guarantee=guarantee, **figures)
         assert most - memory < MOST_GROWTH
         sent = Counter(email.data["n"] for email in watch.of())
         assert set(sent) == set(range(ORDERS))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
 import pytest
 from fault.kafka_fleet import Fleet, Runtime
 from fault.kafka_outside import Outside
-from fault.kafka_storm import SOAK
 from fault.kafka_watch import wait_for
+from fault.soak_results import SOAK, keep
 from kafkaserver import KafkaServer
 
 EVENTS = 1_000_000 if SOAK else 20_000
@@ -19,7 +18,6 @@ MINUTES = 5 if SOAK else 0
 MOST_MEMORY = 250 << 20  # bytes
 MOST_SLOPE = 1 << 20  # bytes a minute
 MOST_CPU = 0.02  # of a core
-RESULTS = Path(__file__).parent / "soak"
 
 FUNCTIONS = """
 from headrace import function
@@ -45,7 +43,7 @@ def test_an_idle_runtime_with_a_long_past_is_small_and_quiet(
         figures = idle(runtime)
         assert runtime.memory_bytes < MOST_MEMORY
         if SOAK:
-            keep(guarantee, **figures)
+            keep("idle", guarantee=guarantee, events=EVENTS, **figures)
             assert figures["slope_bytes_per_min"] <= MOST_SLOPE
             assert figures["cpu_share"] < MOST_CPU
         assert fleet.end() == [0]
@@ -70,11 +68,3 @@ def idle(runtime: Runtime) -> dict[str, float]:
         "slope_bytes_per_min": round(growth / max(1, MINUTES / 2)),
         "cpu_share": round((runtime.cpu_s - cpu_s) / max(1.0, time.monotonic() - began), 4),
     }
-
-
-def keep(guarantee: str, **figures: float) -> None:
-    """Note the figures of this run."""
-    RESULTS.mkdir(exist_ok=True)
-    line = {"at": time.strftime("%Y-%m-%d %H:%M"), "test": "idle", "guarantee": guarantee, "events": EVENTS, **figures}
-    with (RESULTS / "results.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")

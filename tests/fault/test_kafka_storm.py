@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from fault.kafka_outside import Outside
-from fault.kafka_storm import SOAK, Force, Storm
+from fault.kafka_storm import Force, Storm
+from fault.soak_results import SOAK, keep
 from kafkaserver import KafkaServer
 
 FORCE = (
@@ -40,6 +41,7 @@ def test_nothing_is_lost_keys_keep_their_order_and_starts_are_bounded(
     for name, figure in figures.items():
         record_property(name, figure)
     print(f"\n{guarantee}: {figures}")
+    keep("storm", guarantee=guarantee, orders=FORCE.orders, **figures)
     assert storm.hits >= FORCE.runtime_kills + FORCE.worker_kills + FORCE.freezes
 
 

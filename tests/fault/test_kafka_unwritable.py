@@ -13,8 +13,8 @@ import pytest
 from fault.kafka_fleet import Fleet, Runtime
 from fault.kafka_notes import Gate, Notes
 from fault.kafka_outside import Outside
-from fault.kafka_storm import SOAK
 from fault.kafka_watch import wait_for
+from fault.soak_results import SOAK
 from kafkaclient import fresh
 from kafkaserver import KafkaServer
 from kafkaserver.source import Broker
