@@ -110,8 +110,8 @@ def table(found: dict[str, Any]) -> Iterator[str]:
     for goal in found["goals"]:
         yield f"goal: {goal['case']} >= {goal['goal']:g} x {goal['than']}: {_verdict(goal)}"
     yield "\nsettings"
-    yield from (f"  {name:<20} {' '.join(options)}" for name, options in DURABILITY.items())
-    yield from (f"  {contender.name:<20} {contender.settings}" for contender in CONTENDERS)
+    yield from (f"  {name:<22} {' '.join(options)}" for name, options in DURABILITY.items())
+    yield from (f"  {contender.name:<22} {contender.settings}" for contender in CONTENDERS)
     for verdict in ("skipped", "failed"):
         yield from (f"  {name}: {verdict}: {reason}" for name, reason in found[verdict].items())
     yield "versions: " + ", ".join(f"{name} {version}" for name, version in found["versions"].items())

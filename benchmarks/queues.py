@@ -12,7 +12,7 @@ The clock. A contender's queue is filled and its worker processes are started, b
 tasks; when all are up the gate opens. The clock runs from the first task begun to the last one ended, in any of them:
 neither their start nor the last acknowledgement counts. headrace's runs from when its workers are up, nothing fetched,
 until the progress of the last event is synced to the disk; so what is not the same is in favour of the others. A
-Celery parent takes its prefetched tasks before the gate opens, which is in its favour too. Counting costs the others
+Celery parent may take its prefetched tasks before the gate opens, which is in its favour too. Counting costs the others
 about a microsecond for each task.
 
 Durability. headrace syncs each settlement to the disk. The others run on Redis with `--appendonly yes --appendfsync
