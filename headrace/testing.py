@@ -9,7 +9,12 @@
         assert ctx.logs[0]["event"] == "sent"
 
 The context is the one a worker makes, with the same rules: an emit to an undeclared topic is refused, ids are derived,
-`key` is inherited, attributes and headers are those of a real record.
+`key` is inherited, attributes and headers are those of a real record. For a batch handler put the contexts of its
+events together:
+
+    ctx = batch_context(context(tally, key="customer-7"), context(tally, key="customer-8"))
+    tally([Order(...), Order(...)], ctx)
+    assert list(ctx.failed) == [1]
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from typing import Any, TypeVar
 import structlog
 
 from headrace.functions import cloudevents
+from headrace.functions.batch import BatchContext
 from headrace.functions.cloudevents import Envelope, Header
 from headrace.functions.codec import HeadersIn, encode_key
 from headrace.functions.context import Context
@@ -30,7 +36,7 @@ from headrace.functions.emits import Cause, Emit, Outbox, Routes, routes_of
 from headrace.functions.errors import DeclarationError
 from headrace.functions.event import Event
 
-__all__ = ["Emit", "RecordingContext", "context"]
+__all__ = ["Emit", "RecordingBatchContext", "RecordingContext", "batch_context", "context"]
 
 T = TypeVar("T")
 
@@ -47,21 +53,54 @@ class RecordingContext(Context[T]):
 
     def __init__(self, event: Event, *, outbox: Outbox, attempt: int, deadline: float, state: T) -> None:
         self.logs: list[MutableMapping[str, Any]] = []
-        super().__init__(lambda: event, self._bind, outbox=outbox, attempt=attempt, deadline=deadline, state=state)
-
-    def _bind(self, event: Event) -> structlog.stdlib.BoundLogger:
-        logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
-            None,
-            processors=[structlog.stdlib.PositionalArgumentsFormatter(), self._keep],
-            wrapper_class=structlog.stdlib.BoundLogger,
-            function=self._outbox.function,
-            event_id=event.id,
+        super().__init__(
+            lambda: event,
+            lambda event: _logger(self.logs, function=outbox.function, event_id=event.id),
+            outbox=outbox,
+            attempt=attempt,
+            deadline=deadline,
+            state=state,
         )
-        return logger
 
-    def _keep(self, _: object, level: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        self.logs.append({**entry, "log_level": level})
+    @property
+    def outbox(self) -> Outbox:
+        """What collects its emits."""
+        return self._outbox
+
+
+class RecordingBatchContext(BatchContext[T]):
+    """The context of a batch that keeps what the handler logs: `logs` and `emitted` as in `RecordingContext`.
+
+    `failed` has what `fail()` was called with, by index.
+    """
+
+    __slots__ = ("logs",)
+
+    def __init__(self, contexts: Sequence[RecordingContext[Any]], *, attempt: int, deadline: float, state: T) -> None:
+        self.logs: list[MutableMapping[str, Any]] = []
+        outboxes = [one.outbox for one in contexts]
+        super().__init__(
+            lambda: tuple(one.event for one in contexts),
+            lambda: _logger(self.logs, function=outboxes[0].function),
+            outboxes=outboxes,
+            attempt=attempt,
+            deadline=deadline,
+            state=state,
+        )
+
+
+def _logger(logs: list[MutableMapping[str, Any]], **bound: Any) -> structlog.stdlib.BoundLogger:
+    def keep(_: object, level: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        logs.append({**entry, "log_level": level})
         raise structlog.DropEvent
+
+    logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+        None,
+        processors=[structlog.stdlib.PositionalArgumentsFormatter(), keep],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        **bound,
+    )
+    return logger
 
 
 def context(
@@ -105,6 +144,15 @@ def context(
         deadline=clock.monotonic() + (names.timeout if timeout is None else timeout),
         state=state,
     )
+
+
+def batch_context(
+    *contexts: RecordingContext[Any], attempt: int = 1, timeout: float = 30.0, state: Any = None
+) -> RecordingBatchContext[Any]:
+    """A context for calling a batch handler in a test, made of those of its events, with `timeout` seconds left."""
+    if not contexts:
+        raise ValueError("batch_context() needs a context for each event: a batch has at least one")
+    return RecordingBatchContext(contexts, attempt=attempt, deadline=clock.monotonic() + timeout, state=state)
 
 
 class _Undeclared:

@@ -6,7 +6,7 @@ Each `type: ignore` marks a mistake that a checker must find: both report one th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, assert_type
 
@@ -40,7 +40,7 @@ from headrace import (
     connect_sync,
     function,
 )
-from headrace.testing import RecordingContext, context
+from headrace.testing import RecordingBatchContext, RecordingContext, batch_context, context
 
 
 class OrderPlaced(BaseModel):
@@ -55,6 +55,14 @@ class EmailSent(BaseModel):
 
 class Connection:
     def send(self, to: str) -> None: ...
+
+
+def connection() -> Iterator[Connection]:
+    yield Connection()
+
+
+async def later_connection() -> AsyncIterator[Connection]:
+    yield Connection()
 
 
 @function(
@@ -89,7 +97,7 @@ async def confirm_order(order: OrderPlaced, ctx: Context) -> EmailSent | None:
     return EmailSent(order_id=order.order_id)
 
 
-@function("emails", emits="archive", workers=2, sandbox=Sandbox.open(), start="latest")
+@function("emails", emits="archive", workers=2, setup=connection, rate=10, sandbox=Sandbox.open(), start="latest")
 def archive(mail: dict[str, Any], ctx: Context[Connection]) -> list[EmailSent]:
     assert_type(ctx.state, Connection)
     ctx.state.send(mail["to"])
@@ -98,6 +106,15 @@ def archive(mail: dict[str, Any], ctx: Context[Connection]) -> list[EmailSent]:
 
 @function("orders", batch=Batch(size=10, wait=0.1), dead_letter="broken", breaker=None)
 def count(orders: list[OrderPlaced]) -> None: ...
+
+
+@function("orders", emits={"emails": EmailSent}, batch=Batch())
+async def confirm_many(orders: list[OrderPlaced], ctx: Context) -> list[EmailSent | None]:
+    assert_type(ctx.events, tuple[Event, ...])
+    ctx.emit("emails", {}, cause=0)
+    ctx.fail(1, ValueError("no address"))
+    ctx.fail(1, "no address")  # type: ignore[arg-type]
+    return [None for _ in orders]
 
 
 async def the_decorator_keeps_the_signature(order: OrderPlaced, ctx: Context) -> None:
@@ -115,6 +132,9 @@ async def producers_append_and_learn_where() -> None:
         assert_type(position, Position)
         assert_type((position.topic, position.partition, position.offset, position.id), tuple[str, int, int, str])
         await log.emit("orders", {"order_id": "o-2"}, key=2)  # type: ignore[arg-type]
+        await log.emit("orders", {"order_id": "o-4"}, delay=1.5)
+        await log.emit("orders", {"order_id": "o-5"}, not_before=datetime.now(UTC))
+        await log.emit("orders", {"order_id": "o-6"}, delay="5m")  # type: ignore[arg-type]
         assert_type(await log.emit_many("orders", [Item({"order_id": "o-3"}, key="o-3"), b"raw"]), Sequence[Position])
     with connect_sync() as log:
         assert_type(log, SyncLog)
@@ -128,6 +148,9 @@ def tests_look_at_what_was_emitted_and_logged() -> None:
     assert_type(ctx.emitted[0].value, bytes | None)
     assert_type(ctx.logs[0]["event"], Any)
     context(confirm_order, topik="orders")  # type: ignore[call-arg]
+    many = batch_context(context(confirm_many, key="a"), context(confirm_many, key="b"), attempt=2)
+    assert_type(many, RecordingBatchContext[Any])
+    assert_type(many.failed, dict[int, BaseException])
 
 
 def mistakes_are_found_before_anything_runs() -> None:
@@ -138,6 +161,10 @@ def mistakes_are_found_before_anything_runs() -> None:
     function("orders", retry=5)  # type: ignore[arg-type]
     function("orders", emits=[EmailSent])  # type: ignore[arg-type]
     function("orders", guarantee="exactly-once")  # type: ignore[arg-type]
+    function("orders", setup=later_connection)
+    function("orders", setup=Connection)  # type: ignore[arg-type]
+    function("orders", setup=connection())  # type: ignore[arg-type]
+    function("orders", rate="100/s")  # type: ignore[arg-type]
     Retry(attempt=5)  # type: ignore[call-arg]
     Retry(jitter="half")  # type: ignore[arg-type]
     Sandbox(files={"data": "rx"})  # type: ignore[dict-item]

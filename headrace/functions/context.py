@@ -10,6 +10,7 @@ from typing_extensions import TypeVar
 
 from headrace.functions.codec import HeadersIn
 from headrace.functions.emits import INHERIT, Emit, Inherit, Outbox
+from headrace.functions.errors import EmitRefused, HeadraceError
 from headrace.functions.event import Event
 
 if TYPE_CHECKING:
@@ -23,7 +24,14 @@ class Context(Generic[T]):
 
     `attempt` is 1 for the first try and counts charged failures only. `deadline` is on the clock of
     `time.monotonic()`. `state` is what the declaration's `setup=` yielded, None without one. `Context[T]` types it;
-    a plain `Context` is `Context[None]`.
+    a plain `Context` is `Context[None]`:
+
+        def mailbox() -> Iterator[SMTP]:
+            with SMTP(os.environ["SMTP_HOST"]) as smtp:
+                yield smtp
+
+        @function("orders", setup=mailbox)
+        def confirm(order: Order, ctx: Context[SMTP]) -> None: ...
     """
 
     __slots__ = ("_event", "_log", "_make_event", "_make_log", "_outbox", "attempt", "deadline", "state")
@@ -55,6 +63,11 @@ class Context(Generic[T]):
         return self._event
 
     @property
+    def events(self) -> tuple[Event, ...]:
+        """The events being handled: in a batch the i-th is that of the i-th payload, else there is one."""
+        return (self.event,)
+
+    @property
     def log(self) -> BoundLogger:
         """A structured logger bound to the function and the event: `ctx.log.info("sent", to=order.email)`."""
         if self._log is None:
@@ -79,13 +92,27 @@ class Context(Generic[T]):
         key: str | bytes | Inherit | None = INHERIT,
         type: str | None = None,  # noqa: A002  (the attribute's name)
         headers: HeadersIn | None = None,
+        cause: int | None = None,
     ) -> None:
         """Buffer an event for a declared topic; published only if this invocation succeeds.
 
         `key` defaults to the key of the event being handled; None writes a null key. `type` defaults to the data's
-        type name. Raises `EmitRefused` if the topic is not declared or the data cannot be written.
+        type name. In a batch `cause` is required: the index of the event that this one comes of. Its key is inherited,
+        and only if that event ends well is this one published. Raises `EmitRefused` if the topic is not declared or the
+        data cannot be written.
         """
+        if cause:
+            raise EmitRefused(f"emit to {topic!r}: cause={cause} is for batch handlers; here is one event")
         self._outbox.emit(topic, data, key=key, type=type, headers=headers)
+
+    def fail(self, index: int, error: BaseException) -> None:
+        """Say that event `index` of a batch has failed, as if it had been handled alone and `error` been raised.
+
+        So `Reject` and `RetryAfter` mean what they mean elsewhere. What follows it in its lane (events of its key; with
+        `order="partition"` all) is then taken as not run, unless it was rejected: it comes again, uncharged. For batch
+        handlers only.
+        """
+        raise HeadraceError(f"ctx.fail({index}, …) is for batch handlers; raise the error instead") from error
 
     def __repr__(self) -> str:
         return f"<Context {self.event.id}, attempt {self.attempt}, {len(self._outbox.emits)} emitted>"

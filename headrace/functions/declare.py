@@ -7,7 +7,7 @@ the loader finds declarations by looking through a module's names.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -33,6 +33,8 @@ Order = Literal["key", "partition", "none"]
 Guarantee = Literal["at-least-once", "effectively-once"]
 Where = Callable[[Any, Event], bool]
 Seconds = Annotated[float, Gt(0)]
+PerSecond = Annotated[float, Gt(0)]
+Setup = Callable[[], Iterator[Any]] | Callable[[], AsyncIterator[Any]]
 
 
 @with_config(ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False))
@@ -54,8 +56,8 @@ class Options(TypedDict, total=False):
     dead_letter: str | Discard
     on_exhausted: Literal["dead-letter", "park-key"]
     max_hops: Annotated[int, Ge(1), Le(1000)]
-    rate: Seconds
-    setup: Callable[..., Any]
+    rate: PerSecond
+    setup: Setup
     breaker: Breaker | None
     sandbox: Sandbox
     start: Literal["earliest", "latest"] | AwareDatetime
@@ -86,7 +88,7 @@ class Declaration:
     on_exhausted: Literal["dead-letter", "park-key"] = "dead-letter"
     max_hops: int = 16
     rate: float | None = None
-    setup: Callable[..., Any] | None = None
+    setup: Setup | None = None
     breaker: Breaker | None = Breaker()  # noqa: RUF009  (frozen)
     sandbox: Sandbox = Sandbox()  # noqa: RUF009  (frozen)
     start: Literal["earliest", "latest"] | datetime | None = None

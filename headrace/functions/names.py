@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_INTERNAL = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z_][A-Za-z0-9_-]*\.(dlt|retry\.[0-9a-z]+)")
 _FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 
 TOPIC_RULE = "1 to 249 letters, digits, '.', '_' or '-' (Kafka's rule), and not '.' or '..'"
@@ -14,6 +15,11 @@ FUNCTION_RULE = "a letter or '_', then up to 99 letters, digits, '_' or '-'"
 def is_topic(name: str) -> bool:
     """Whether `name` is a topic name on every broker (Kafka's rule, `org.apache.kafka.common.internals.Topic`)."""
     return _TOPIC.fullmatch(name) is not None and name not in {".", ".."}
+
+
+def is_internal(name: str) -> bool:
+    """Whether a topic is named like those that headrace makes for itself: dead letters, and retries."""
+    return _INTERNAL.fullmatch(name) is not None
 
 
 def is_function(name: str) -> bool:

@@ -33,7 +33,15 @@ Variable = Annotated[str, AfterValidator(_variable)]
 
 @value
 class Batch:
-    """Hand a `list[Model]` handler up to `size` events of one partition, waiting up to `wait` seconds to fill it."""
+    """Hand a `list[Model]` handler up to `size` events of one partition, waiting up to `wait` seconds to fill it.
+
+        @function("orders", batch=Batch(size=500, wait=1.0))
+        def store(orders: list[Order], ctx: Context) -> None:
+            for i, refused in insert_many(orders):
+                ctx.fail(i, refused)
+
+    What it raises instead is nobody's failure yet: the batch is divided until one event fails alone.
+    """
 
     size: Annotated[int, Ge(1)] = 100
     wait: Annotated[float, Ge(0)] = 0.5

@@ -90,7 +90,7 @@ def payload_of(annotation: Any, *, reject_unmatched: bool = False) -> Payload:
     members, nullable = _members(annotation)
     batch = len(members) == 1 and get_origin(members[0]) is list
     if batch:
-        members, _ = _members(get_args(members[0])[0])
+        members, nullable = _members(get_args(members[0])[0])
     if not members:
         raise BadAnnotation("None alone is no payload; say what the data is, for example Order | None")
     if len(members) == 1 and (raw := _RAW.get(get_origin(members[0]) or members[0])):

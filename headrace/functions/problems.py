@@ -16,6 +16,7 @@ _FORMS = {
     "emits": 'it is a topic\'s name, or what goes where by type: emits={"emails": EmailSent, "audit": [Seen, Lost]}',
     "workers": "it is a number of processes, at least 1, or the least and the most of them: workers=(0, 4)",
     "dead_letter": 'it is a topic\'s name, or Discard("reason")',
+    "rate": "it is how many events may start in a second: rate=100, or rate=0.5 for one every two seconds",
     "start": 'it is "earliest", "latest", or a datetime with a time zone',
 }
 
@@ -24,9 +25,6 @@ MAX_CONCURRENCY = 169
 
 # Declared and typed already, honoured later; until then a declaration that relies on one is refused, never ignored.
 _NOT_BUILT: dict[str, Callable[[Any], bool]] = {
-    "batch": lambda _: True,
-    "rate": lambda _: True,
-    "setup": lambda _: True,
     "breaker": lambda value: value is not None,
     "on_exhausted": lambda value: value != "dead-letter",
 }
@@ -78,7 +76,7 @@ def malformed(error: ValidationError, options: dict[str, Any]) -> str:
 
 def option_problem(handler: Callable[..., Any], topics: tuple[str, ...], options: dict[str, Any]) -> str | None:
     """What is wrong with options that are well-formed one by one."""
-    for check in (_name_problem, _emits_problem, _workers_problem, _where_problem):
+    for check in (_name_problem, _emits_problem, _workers_problem, _where_problem, _setup_problem):
         if problem := check(options):
             return problem
     if problem := _dead_letter_problem(topics, options):
@@ -137,6 +135,23 @@ def _where_problem(options: dict[str, Any]) -> str | None:
         return f"where= is called with the payload and the event, where=lambda order, event: …, but: {error}"
     except ValueError:
         return None  # a built-in that does not tell its signature
+    return None
+
+
+def _setup_problem(options: dict[str, Any]) -> str | None:
+    if (setup := options.get("setup")) is None:
+        return None
+    name = getattr(setup, "__qualname__", None) or repr(setup)
+    if not inspect.isgeneratorfunction(setup) and not inspect.isasyncgenfunction(setup):
+        inner = inspect.unwrap(setup)
+        if inner is not setup and (inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)):
+            return f"setup={name}: give the generator itself, without @contextmanager or @asynccontextmanager around it"
+        return f"setup={name} does not yield: it is a 'def' or 'async def' that yields once what ctx.state is to be"
+    if not inspect.isfunction(setup):
+        return f"setup={name} is no plain function; wrap it in a 'def' or 'async def' that yields"
+    required = [p for p in inspect.signature(setup).parameters.values() if p.default is p.empty]
+    if named := [p.name for p in required if p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]:
+        return f"setup={name} is called without arguments; give {named[0]!r} a default or remove it"
     return None
 
 

@@ -16,6 +16,9 @@ from headrace.functions.payload import BadAnnotation, Payload, members_of, paylo
 
 _PASSES = {Any, object, inspect.Signature.empty, None, type(None), typing.NoReturn, typing.Never}
 
+_BATCH_MISSING = "a handler of list[…] takes batches; say how large: batch=Batch(size=100, wait=0.5)"
+_LIST_MISSING = "batch= hands many events over at once, so the payload is a list of them: {}: list[…]"
+
 
 @dataclass(frozen=True)
 class Handler:
@@ -54,11 +57,17 @@ def read_signature(declaration: Declaration) -> Handler:
         routes = routes_of(declaration.emits)
     except (BadAnnotation, ValueError) as error:
         raise _wrong(declaration, str(error)) from error
-    if payload.batch:
+    if payload.batch != (declaration.batch is not None):
+        raise _wrong(declaration, _BATCH_MISSING if payload.batch else _LIST_MISSING.format(positional[0]))
+    returned = annotations.get("return", inspect.Signature.empty)
+    _check_returns(declaration, returned, routes)
+    if payload.batch and (single := next(filter(_is_single, members_of(returned)), None)):
+        name = handler.__name__
         raise _wrong(
-            declaration, "a batch handler (list[…]) is not built yet in this version; take one event at a time"
+            declaration,
+            f"{name} takes a batch and returns {single.__name__}; return a list with an entry for each event, None "
+            f"where it emits nothing: -> list[{single.__name__} | None]",
         )
-    _check_returns(declaration, annotations.get("return", inspect.Signature.empty), routes)
     return Handler(
         declaration=declaration,
         payload=payload,
@@ -108,6 +117,10 @@ def _check_returns(declaration: Declaration, annotation: Any, routes: Routes) ->
                 f"{declaration.handler.__name__} returns {leaf.__name__}, but no topic takes it; "
                 f'add emits={{"<topic>": {leaf.__name__}}}',
             )
+
+
+def _is_single(member: Any) -> bool:
+    return member not in _PASSES and isinstance(member, type) and get_origin(member) is None and member is not list
 
 
 def _leaves(annotation: Any) -> list[type]:

@@ -7,6 +7,7 @@ holds others up. When a worker dies, what it had goes back to the shards, and on
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,6 +18,7 @@ from headrace.runtime.blame import Running, blame
 from headrace.runtime.hooks import Hooks
 from headrace.runtime.pacing import Pacing
 from headrace.runtime.ports import Clock, Partition
+from headrace.runtime.rate import Rate
 from headrace.runtime.result import Result
 from headrace.runtime.shard import Shard
 from headrace.sandbox.manifest import FunctionSpec
@@ -25,6 +27,7 @@ from headrace.sandbox.process import Death, Line, Worker
 from headrace.sandbox.wire import Chunk, Report
 
 CHUNK_BYTES = 1 << 20
+BATCH_BYTES = 8 << 20
 
 log = structlog.get_logger("headrace")
 _chunk_ids = itertools.count(1)
@@ -56,20 +59,26 @@ class Dispatch:
         self._dice = dice
         self._flights: defaultdict[int, dict[int, Shard]] = defaultdict(dict)
         self._alone: set[int] = set()  # workers that have an event which runs alone
-        self._pacing = Pacing(spec.concurrency)
+        self._pacing = Pacing(spec.concurrency, spec.batch.size if spec.batch else None)
+        self._most_bytes = BATCH_BYTES if spec.batch else CHUNK_BYTES
+        self._rate = None if spec.rate is None else Rate(spec.rate, clock.monotonic(), spec.batch)
+        self._must_wait = False
 
     def hand_out(self) -> None:
         """Give workers what may run and they have room for; ask for another worker if there is more than that."""
+        self._must_wait = False
         if self._hand_out_alone():
             return
         ready = [shard for shard in self._shards.values() if shard.ready]
         self._dice.shuffle(ready)  # no partition is always the first
         while ready:
+            if not (most := self._most()):
+                return
             if (worker := self._free_worker()) is None:
                 self.pool.demand()
                 return
             shard = ready.pop()
-            chunk = shard.take(next(_chunk_ids), self._pacing.size, CHUNK_BYTES, generation=worker.generation)
+            chunk = shard.take(next(_chunk_ids), most, self._most_bytes, generation=worker.generation)
             if chunk is not None:
                 self._send(worker, chunk, shard)
             if shard.ready:
@@ -82,16 +91,36 @@ class Dispatch:
         """
         for shard in self._shards.values():
             while shard.ready_alone:
+                if not (most := self._most()):
+                    return True
                 worker = next((one for one in self.pool.workers if not self._flights.get(one.id)), None)
                 if worker is None:
                     self.pool.demand()
                     return True
-                if (chunk := shard.take_alone(next(_chunk_ids), generation=worker.generation)) is not None:
+                chunk = shard.take_alone(next(_chunk_ids), most, self._most_bytes, generation=worker.generation)
+                if chunk is not None:
                     self._alone.add(worker.id)
                     self._send(worker, chunk, shard)
         return False
 
+    @property
+    def resumes_ms(self) -> int | None:
+        """When more may be handed out (milliseconds since 1970), if the function's rate holds something up."""
+        if self._rate is None or not self._must_wait:
+            return None
+        return self._clock.now_ms() + max(1, math.ceil(self._rate.next_in(self._clock.monotonic()) * 1000))
+
+    def _most(self) -> int:
+        """How many events the next chunk may have."""
+        if self._rate is None:
+            return self._pacing.size
+        allowed = self._rate.allowed(self._clock.monotonic())
+        self._must_wait = allowed == 0
+        return min(allowed, self._pacing.size)
+
     def _send(self, worker: Worker, chunk: Chunk, shard: Shard) -> None:
+        if self._rate is not None:
+            self._rate.take(len(chunk.tasks), self._clock.monotonic())
         self._flights[worker.id][chunk.id] = shard
         worker.send(chunk)
 

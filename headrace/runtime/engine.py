@@ -80,7 +80,7 @@ class Engine:
         for spec in self._plan.manifest.functions:
             terms = self._terms_of(spec, topics)
             subscription = Subscription(spec, terms, self._store, self._clock, self._hooks, dice=self._dice)
-            outlets = {topic: Outlet(len(topics[topic].bounds), topics[topic].max_bytes) for topic in spec.emits}
+            outlets = {topic: _outlet(topics[topic]) for topic in spec.emits}
             subscription.dispatch.pool = self._plan.pool(spec, outlets, subscription.dispatch)
             self.subscriptions.append(subscription)
         # All of them come to an end before a refusal is passed on: closing must not meet one that is half open.
@@ -192,6 +192,10 @@ def differences(said: TopicSpec, found: TopicSpec) -> list[str]:
     names = ["retention_ms", "retention_bytes", "cleanup", *(["partitions"] if said.partitions else [])]
     pairs = [(name, getattr(said, name), getattr(found, name)) for name in names]
     return [f"{name}: {is_}, not {wanted}" for name, wanted, is_ in pairs if is_ != wanted]
+
+
+def _outlet(topic: TopicInfo) -> Outlet:
+    return Outlet(len(topic.bounds), topic.max_bytes, keyed="compact" in topic.spec.cleanup)
 
 
 def _most_partitions(spec: FunctionSpec, topics: Mapping[str, TopicInfo]) -> int:

@@ -9,7 +9,9 @@ ended:
 - *held*: an event of it failed and waits for its next attempt; the lane waits with it. In order that is its first
   one; where the order was changed meanwhile, several may wait, and the lane waits for the last of them.
 
-An event in `alone` is not handed out with others but by `take_alone`: a worker that dies under it then names it.
+An event in `alone` is not handed out with others but by `take_alone`: a worker that dies under it then names it. In
+batches, `parts` says with whom an event may be handed out: with those of its part, and without a part with any other
+that has none. A part only shrinks, so that a batch that is divided again and again ends at single events.
 
 What comes back from a worker unstarted goes to the head of its lane again, in order.
 """
@@ -62,6 +64,7 @@ class Lanes:
         self._ready: deque[Lane] = deque()
         self._ready_alone: deque[Lane] = deque()
         self.alone: set[int] = set()
+        self.parts: dict[int, int] = {}
         self.events = 0
         self.bytes = 0
         self.held_events = 0
@@ -70,7 +73,7 @@ class Lanes:
     def offer(self, records: Iterable[Record]) -> None:
         """Take delivered records in, in offset order."""
         lanes, key_of, by_key = self._lanes, self.key_of, self._by_key
-        queue = self._queue if self.alone else self._ready.append
+        queue = self._queue if self.alone or self.parts else self._ready.append
         events = total = 0
         for record in records:
             size = len(record.value or b"") + len(record.headers) + RECORD_BYTES
@@ -108,6 +111,50 @@ class Lanes:
             lane.flying += flying
         return taken
 
+    def take_batch(self, limit: int, max_bytes: int) -> list[tuple[Lane, Record]]:
+        """Like `take`, but only events of one part."""
+        return self._take_part(self._ready, limit, max_bytes, alone=False)
+
+    def take_part_alone(self, limit: int, max_bytes: int) -> list[tuple[Lane, Record]]:
+        """Like `take_batch`, of events that have to run alone: without a part a single one."""
+        record = self.peek_alone()
+        is_single = record is not None and record.offset not in self.parts
+        return self._take_part(self._ready_alone, 1 if is_single else limit, max_bytes, alone=True)
+
+    def _take_part(self, queue: deque[Lane], limit: int, max_bytes: int, *, alone: bool) -> list[tuple[Lane, Record]]:
+        taken: list[tuple[Lane, Record]] = []
+        passed: list[Lane] = []
+        part = self.parts.get(queue[0].waiting[0].offset) if queue else None
+        room = max_bytes
+        while queue and limit > 0 and room > 0:
+            lane = queue.popleft()
+            flying = 0
+            for record in lane.waiting:
+                offset = record.offset
+                if limit <= 0 or room <= 0 or self.parts.get(offset) != part or (offset in self.alone) != alone:
+                    break
+                room -= size_of(record)
+                limit -= 1
+                flying += 1
+                taken.append((lane, record))
+            del lane.waiting[:flying]
+            lane.flying += flying
+            if not flying:
+                passed.append(lane)
+        queue.extendleft(reversed(passed))
+        return taken
+
+    def has_batch(self, size: int) -> bool:
+        """Whether `take_batch` would give `size` events, or what is left of a batch that was divided."""
+        events = 0
+        for lane in self._ready:
+            if self.parts and lane.waiting[0].offset in self.parts:
+                return True
+            events += len(lane.waiting)
+            if events >= size:
+                return True
+        return False
+
     def take_alone(self) -> tuple[Lane, Record] | None:
         """The next event that has to run alone; None if there is none, or its lane is not free."""
         if not self._ready_alone:
@@ -136,11 +183,13 @@ class Lanes:
             self.held_bytes -= size
         if self.alone:
             self.alone.discard(record.offset)
+        if self.parts:
+            self.parts.pop(record.offset, None)
         self._landed(lane)
 
     def end_all(self, events: Sequence[tuple[Lane, Record]]) -> None:
         """Like `end` for each, but quicker where nothing is held and nothing has to run alone."""
-        if self.alone or self.held_events:
+        if self.alone or self.held_events or self.parts:
             for lane, record in events:
                 self.end(lane, record)
             return
@@ -219,8 +268,12 @@ class Lanes:
             self._queue(lane)
 
     def _queue(self, lane: Lane) -> None:
-        alone = self.alone and lane.waiting[0].offset in self.alone
-        (self._ready_alone if alone else self._ready).append(lane)
+        offset = lane.waiting[0].offset
+        queue = self._ready_alone if self.alone and offset in self.alone else self._ready
+        if self.parts and offset in self.parts:
+            queue.appendleft(lane)  # what was divided is not kept waiting by a batch that fills
+        else:
+            queue.append(lane)
 
     def _set_held(self, lane: Lane, held: int) -> None:
         sign = bool(held) - bool(lane.held)

@@ -15,10 +15,14 @@ _WEIGHT = 0.2
 
 
 class Pacing:
-    """A running estimate of the seconds one event takes, and the chunk size that follows from it."""
+    """A running estimate of the seconds one event takes, and the chunk size that follows from it.
 
-    def __init__(self, concurrency: int = 1) -> None:
+    With `batch` a chunk is a batch: it has up to so many events, however long that takes.
+    """
+
+    def __init__(self, concurrency: int = 1, batch: int | None = None) -> None:
         self._concurrency = concurrency
+        self._batch = batch
         self.seconds_per_event = _FIRST_GUESS_S
 
     def observe(self, events: int, seconds: float) -> None:
@@ -31,6 +35,8 @@ class Pacing:
     @property
     def size(self) -> int:
         """Events for the next chunk."""
+        if self._batch is not None:
+            return self._batch
         return max(self._concurrency, min(MOST, int(TARGET_S / self.seconds_per_event)))
 
     def has_room(self, chunks: int, events: int) -> bool:
@@ -39,6 +45,9 @@ class Pacing:
         Some behind the running one hide the hop, unless events are slow. Slow events of several chunks must not keep a
         worker that runs many at once from having as many as it can run.
         """
+        if self._batch is not None:
+            is_quick = self.seconds_per_event * self._batch < TARGET_S
+            return chunks < self._concurrency + (1 if is_quick else 0)
         deepest = 1 if self.size == 1 else DEEPEST
         return chunks < deepest or (self._concurrency > 1 and events < 2 * self._concurrency)
 

@@ -27,7 +27,11 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
-    """One record to append. A `partition` of -1 leaves the choice to the broker."""
+    """One record to append. A `partition` of -1 leaves the choice to the broker.
+
+    With `not_before_ms` (milliseconds since 1970; 0: at once) the record enters its topic when that time has come, and
+    not before: see `Features.delayed`. What is due at one time enters in the order it was appended.
+    """
 
     topic: str
     partition: int
@@ -35,14 +39,31 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     key: bytes | None
     value: bytes | None
     headers: bytes
+    not_before_ms: int = 0
 
 
 class Position(NamedTuple):
-    """Where a record was appended."""
+    """Where a record was appended.
+
+    The offset is -1 for one that waits for its time, and so is the partition, unless it was asked for: it is chosen
+    when the record enters its topic.
+    """
 
     topic: str
     partition: int
     offset: int
+
+
+class Ticket(NamedTuple):
+    """What an append is known by when it is made again, because its answer was lost: see `Features.once`.
+
+    `producer` is an id that no other has; `number` counts its appends from 0. Those below `answered` have had their
+    answers and are not made again, so that the broker may forget them.
+    """
+
+    producer: str
+    number: int
+    answered: int = 0
 
 
 class Bounds(NamedTuple):
@@ -58,7 +79,10 @@ class Features:
 
     `progress_limit` is the largest `Settlement.progress` in bytes, None for no limit. `transactions`: a settlement is
     visible whole or not at all, if the group asks for that. `rebalance_s` is how long a member may take over `revoked`,
-    in seconds, before the group goes on without it.
+    in seconds, before the group goes on without it. `delayed`: a record may wait for its time (`Append.not_before_ms`)
+    and then enters its topic exactly once, while any client has the log open, else as soon as one has; a broker without
+    it refuses such a record. `once`: an append made again with the same `Ticket` appends nothing and answers the same,
+    for a day, whichever client makes it; a broker without it takes no notice of tickets.
     """
 
     transactions: bool
@@ -66,6 +90,7 @@ class Features:
     progress_limit: int | None
     seek_by_time: bool
     rebalance_s: float = 60.0
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +137,12 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic to be there. `retention_ms` None keeps records for ever; `partitions` None takes the broker's default.
+    """A topic to be there. `partitions` None takes the broker's default.
 
-    `max_bytes` is the most that a record of it may have; None takes the broker's default.
+    Of each partition, records older than `retention_ms` are deleted, and the oldest of more than `retention_bytes`;
+    None keeps them. `cleanup` is "delete", "compact" (the last record of each key stays, whatever the retention; a
+    record without value removes its key after a time; one without key is refused) or "compact,delete". `max_bytes` is
+    the most that a record of it may have; None takes the broker's default.
     """
 
     name: str
@@ -130,6 +158,7 @@ class TopicInfo:
     """A topic as it is: its settings, the bounds of each partition, and its size in bytes.
 
     `max_bytes` is the most that a record of it may have, key and headers included; None if the broker sets no limit.
+    `sizes` are the bytes of each partition, where they are known.
     """
 
     name: str
@@ -137,16 +166,23 @@ class TopicInfo:
     bytes: int
     spec: TopicSpec = field(default_factory=lambda: TopicSpec(""))
     max_bytes: int | None = None
+    sizes: Sequence[int] = ()
 
 
 class Lag(NamedTuple):
-    """How far a group is on one partition. `committed` is its watermark, `end` the offset of the next record."""
+    """How far a group is on one partition. `committed` is its watermark, `end` the offset of the next record.
+
+    `start` is the first offset that is still there. `lost` is how many records retention deleted before the group had
+    handled them; 0 where the broker does not count.
+    """
 
     group: str
     partition: Partition
     committed: int
     end: int
     progress: bytes
+    start: int = 0
+    lost: int = 0
 
 
 class Member(Protocol):
@@ -219,6 +255,22 @@ class Admin(Protocol):
         """Create those that are not there; the names created. Existing ones are left as they are."""
         ...
 
+    async def alter(self, topic: TopicSpec) -> None:
+        """Make a topic as `topic` says from now on: retention and cleanup as they stand there, None included.
+
+        `partitions` and `max_bytes` stay as they are if None. Partitions are only ever added; a key may then belong to
+        another one, and its new records have no order with its old ones. Raises `UnknownTopic`, and `BrokerError` for
+        what cannot be, having changed nothing.
+        """
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Delete a topic: its records, and the progress of all groups on it.
+
+        Raises `UnknownTopic`, and `BrokerError`, naming it, while a group has a live member that reads the topic.
+        """
+        ...
+
     async def lag(self, prefix: str) -> Sequence[Lag]:
         """The progress of every group whose name begins with `prefix`, on every partition it has settled."""
         ...
@@ -231,8 +283,12 @@ class Broker(Protocol):
     cluster: str
     """Names this log for good; the `source` of records that name none."""
 
-    async def append(self, appends: Sequence[Append]) -> Sequence[Position]:
-        """Append all, in order; returns once they are durable. Raises `UnknownTopic`."""
+    async def append(self, appends: Sequence[Append], *, ticket: Ticket | None = None) -> Sequence[Position]:
+        """Append all, in order; returns once they are durable, those that wait for their time too.
+
+        Raises `UnknownTopic`; `BrokerUnavailable` if they may or may not have been written: with a `ticket`, appending
+        the same again is then right where `Features.once`.
+        """
         ...
 
     async def settle(self, settlement: Settlement) -> None:

@@ -137,6 +137,10 @@ class Progress:
             self._restored.append((start, at))
             self._mark(start, at)
 
+    def was_done(self, offset: int) -> bool:
+        """Whether it was done when this was restored: below the watermark, or beyond it."""
+        return offset < self.watermark or self._was_done(offset)
+
     def _was_done(self, offset: int) -> bool:
         at = bisect_right(self._restored, (offset, float("inf"))) - 1
         return at >= 0 and offset < self._restored[at][1]

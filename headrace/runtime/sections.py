@@ -13,7 +13,7 @@ from annotated_types import Gt
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from headrace.runtime.ports import TopicSpec
-from headrace.runtime.quantity import FOREVER, bytes_of, milliseconds_of
+from headrace.runtime.quantity import FOREVER, UNLIMITED, bytes_of, milliseconds_of
 
 Seconds = Annotated[float, Gt(0)]
 
@@ -29,8 +29,8 @@ def _replicas(number: int) -> int:
 
 
 def _quantity(read: Callable[[str], int]) -> Any:
-    """A setting that is a quantity as people write it, or `forever`: no limit."""
-    return BeforeValidator(lambda value: None if value == FOREVER else read(str(value)))
+    """A setting that is a quantity as people write it, or that says that there is no limit."""
+    return BeforeValidator(lambda value: None if value in {FOREVER, UNLIMITED} else read(str(value)))
 
 
 class TopicSection(BaseModel):

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from headrace.runtime.admission import Admission, Decision
 from headrace.runtime.announcement import Announcement
 from headrace.runtime.arrivals import arrivals_at
+from headrace.runtime.batching import Batching
 from headrace.runtime.condemned import Condemned
 from headrace.runtime.deadletter import dead_letter, fits
 from headrace.runtime.flights import Flight, Flights
@@ -53,6 +54,7 @@ class Shard:
         self.terms = terms
         self._arrivals = arrivals_at(self.partition, terms)
         self._lanes = Lanes(terms.order)
+        self._batching = Batching(terms.batch, self._lanes) if terms.batch else None
         self._flights = Flights()
         self._appends: list[Append] = []
         self._charged: list[tuple[int, Lane]] = []
@@ -85,13 +87,20 @@ class Shard:
             return None
         if self.careful:
             return self._take_carefully(chunk, generation)
-        return self._fly(chunk, self._lanes.take(limit, max_bytes), generation)
+        if self._batching is None:
+            return self._fly(chunk, self._lanes.take(limit, max_bytes), generation)
+        batch = self._lanes.take_batch(limit, max_bytes)
+        self._batching.look()
+        return self._fly(chunk, batch, generation)
 
-    def take_alone(self, chunk: int, *, generation: int = 0) -> Chunk | None:
-        """The next event that has to run alone, as a chunk of its own."""
-        if self._retired or self.careful or (taken := self._lanes.take_alone()) is None:
+    def take_alone(self, chunk: int, limit: int = 1, max_bytes: int = 1, *, generation: int = 0) -> Chunk | None:
+        """The next event, or part of a batch, that has to run alone, as a chunk of its own."""
+        if self._retired or self.careful:
             return None
-        return self._fly(chunk, [taken], generation)
+        if self._batching is not None:
+            return self._fly(chunk, self._lanes.take_part_alone(limit, max_bytes), generation)
+        taken = self._lanes.take_alone()
+        return self._fly(chunk, [taken], generation) if taken else None
 
     def retire(self) -> None:
         """Hand nothing more out."""
@@ -123,6 +132,8 @@ class Shard:
         indexes = range(first, first + len(outcomes))
         flight = self._flights.land(chunk, indexes)
         events = flight.events[first : first + len(outcomes)]
+        if self._batching is not None:
+            self._batching.divide_as_told(chunk, events, outcomes)
         if not self._finish_all(events, outcomes):
             return [
                 self._conclude(flight, index, _DONE if outcome is None else outcome, now_ms, draw)
@@ -139,9 +150,15 @@ class Shard:
         now_ms: int,
         draw: Callable[[], float],
     ) -> list[Result]:
-        """The worker died. `guilty` holds outcomes by index; `suspects` are to run alone; the others just go back."""
+        """The worker died. `guilty` holds outcomes by index; `suspects` are to run alone; the others just go back.
+
+        A batch was running as a whole: whatever is guilty or suspect of it, all of it is, and if that is more than one
+        event it is divided.
+        """
         flight = self._flights[chunk]
         still_open = sorted(flight.open)
+        if self._batching is not None and (guilty or suspects):
+            guilty, suspects = self._batching.lose(chunk, flight, guilty)
         self._lanes.alone.update(flight.events[index][1].offset for index in suspects if index in flight.open)
         results: list[Result] = []
         for index in still_open:
@@ -181,9 +198,12 @@ class Shard:
         while self._timers and self._timers[0][0] <= now_ms:
             self._lanes.release(heappop(self._timers)[2])
         self._bury(now_ms)
+        full_ms = None if self._batching is None else self._batching.look(now_ms)
         due_ms = [self._timers[0][0]] if self._timers else []
         if (next_ms := self._arrivals.next_due_ms) is not None:
             due_ms.append(next_ms)
+        if full_ms is not None:
+            due_ms.append(full_ms)
         return min(due_ms, default=None)
 
     # -- how it stands --------------------------------------------------------------------------------------------
@@ -196,7 +216,12 @@ class Shard:
         if self.careful:
             record = self._lanes.peek()
             return not self._flights and record is not None and not self._announcement.is_pending(record.offset)
-        return self._lanes.ready
+        return self._lanes.ready if self._batching is None else self._batching.is_due
+
+    @property
+    def filling(self) -> bool:
+        """Whether events wait for a batch to become full."""
+        return self._batching is not None and self._lanes.ready
 
     @property
     def ready_alone(self) -> bool:
@@ -366,6 +391,8 @@ class Shard:
         self.progress.charge(record.offset, due_ms, alone=crashed)
         if crashed:  # once charged with a crash, an event always runs alone
             self._lanes.alone.add(record.offset)
+        if self._batching is not None:
+            self._batching.set_apart(record.offset)
         self._lanes.hold(lane, record)
         self._charged.append((due_ms, lane))
         self._announcement.withdraw()
@@ -436,6 +463,10 @@ class Shard:
         return True
 
     def _admit(self, records: Sequence[Record], now_ms: int) -> None:
+        if self._batching is not None:
+            for record in records:
+                if self._failures(record.offset):
+                    self._batching.set_apart(record.offset)
         self._lanes.offer(records)
         if self.progress.ledger:
             self._remember_waits(records, now_ms)

@@ -242,6 +242,8 @@ class Subscription:
             self.dispatch.hand_out()
             for settler in self._settlers.values():  # a careful shard has a start to write down
                 settler.kick()
+            if (resumes_ms := self.dispatch.resumes_ms) is not None:
+                self._alarm.set(min([resumes_ms, *due]))
         self._refresh()
 
     def _trouble(self, _shard: Shard) -> None:
@@ -281,7 +283,7 @@ class Subscription:
         pool, shards = self.dispatch.pool, self._shards.values()
         if pool.problem is not None and not pool.workers:
             return State.PAUSED, pool.problem
-        if any(shard.ready or shard.ready_alone or shard.in_flight for shard in shards):
+        if any(shard.ready or shard.filling or shard.ready_alone or shard.in_flight for shard in shards):
             return State.RUNNING, ""
         waiting = sum(shard.waiting for shard in shards)
         if full := next((reason for reason in self._throttled.values() if reason), None):

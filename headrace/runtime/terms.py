@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from headrace.runtime.deadletter import Sender
 from headrace.runtime.ports import Features
 from headrace.runtime.retrytopic import RetryTopics
-from headrace.sandbox.manifest import FunctionSpec, RetryPolicy
+from headrace.sandbox.manifest import BatchPolicy, FunctionSpec, RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Terms:
 
     `sender` is None where exhausted events are discarded. `progress_limit` is the broker's, in bytes. `aside`: what is
     tried again waits in one of the topics of `retries`, not in its partition. `exact`: nothing may be repeated, so
-    progress that cannot be read stops its partition.
+    progress that cannot be read stops its partition. `batch`: events are handed out in batches.
     """
 
     group: str
@@ -29,6 +29,7 @@ class Terms:
     retries: RetryTopics | None = None
     aside: bool = False
     exact: bool = False
+    batch: BatchPolicy | None = None
 
     @classmethod
     def of(
@@ -49,4 +50,4 @@ class Terms:
         limit = features.progress_limit
         aside = spec.order == "none" and limit is not None
         exact = spec.guarantee == "effectively-once"
-        return cls(group, spec.order, spec.retry, sender, watched, limit, retries, aside, exact)
+        return cls(group, spec.order, spec.retry, sender, watched, limit, retries, aside, exact, spec.batch)

@@ -10,6 +10,7 @@ from headrace.functions.retry import delay_before
 from headrace.sandbox.manifest import RetryPolicy
 from headrace.sandbox.outcome import (
     Crashed,
+    Divided,
     Done,
     Emitted,
     Failed,
@@ -65,7 +66,7 @@ def judge(outcome: Outcome, rules: Sequence[RetryPolicy], *, failures: int, age_
             return Finish(emits)
         case Skipped():
             return Finish([])
-        case NotRun():
+        case NotRun() | Divided():
             return GiveBack()
         case Rejected(failure):
             return SetAside(failure, failures + 1)

@@ -121,16 +121,21 @@ class _Records:
     debug = info = warning = warn = error = critical = fatal = exception = log = msg
 
 
-def logger_for(event: Event, function: str) -> structlog.stdlib.BoundLogger:
-    """A structured logger whose records carry this event."""
+def logger_for(event: Event | None, function: str) -> structlog.stdlib.BoundLogger:
+    """A structured logger whose records carry this event, if any."""
     logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
         _Records(),
         processors=[structlog.stdlib.PositionalArgumentsFormatter(), structlog.processors.format_exc_info, _record],
         wrapper_class=structlog.stdlib.BoundLogger,
         function=function,
-        event_id=event.id,
+        event_id=None if event is None else event.id,
     )
     return logger
+
+
+def log_error(text: str, **fields: Any) -> None:
+    """Log an error of the worker itself, of no event."""
+    _write(1, [None, "log", text, "error", fields])
 
 
 def _record(_logger: Any, method: str, fields: MutableMapping[str, Any]) -> tuple[tuple[list[Any]], dict[str, Any]]:

@@ -29,6 +29,7 @@ from headrace.sandbox.wire import (
     Broken,
     Chunk,
     FrameBuffer,
+    Imported,
     Outlet,
     Ready,
     Report,
@@ -110,6 +111,7 @@ class Worker:
         self.code = ""
         self.manifest: Manifest | None = None
         self.spec = spec
+        self.imported: asyncio.Future[None] = loop.create_future()
         self.answer: asyncio.Future[Ready | Broken] = loop.create_future()
         self.death: asyncio.Future[Death] = loop.create_future()
         self._seat = seat
@@ -202,8 +204,10 @@ class Worker:
             self._flights.accept(reply)
             self._heard = time.monotonic()
             self._listener.reported(self, reply)
-        elif self.answer.done():
+        elif self.answer.done() or (isinstance(reply, Imported) and self.imported.done()):
             raise SandboxError(f"a second {type(reply).__name__}")
+        elif isinstance(reply, Imported):
+            self.imported.set_result(None)
         else:
             if isinstance(reply, Ready):
                 self.code, self.manifest = reply.code, reply.manifest

@@ -12,7 +12,6 @@ import contextvars
 import time
 from typing import Any
 
-from headrace.functions.signature import Handler
 from headrace.sandbox.capture import Capture
 from headrace.sandbox.connection import Connection
 from headrace.sandbox.deadlines import Deadlines, Running
@@ -21,6 +20,7 @@ from headrace.sandbox.lineup import Entry, Lineup
 from headrace.sandbox.outcome import Done, NotRun, Outcome, Rejected, Skipped
 from headrace.sandbox.page import Page
 from headrace.sandbox.reports import ScatteredReports
+from headrace.sandbox.setup import Setup
 from headrace.sandbox.wire import Chunk, Ready
 
 _NOT_RUN = NotRun()
@@ -31,10 +31,11 @@ class ConcurrentService:
     """Runs up to `concurrency` events at once through one async handler, those of a lane one after another."""
 
     def __init__(
-        self, invocation: Invocation, handler: Handler, connection: Connection, page: Page, capture: Capture
+        self, invocation: Invocation, setup: Setup, connection: Connection, page: Page, capture: Capture
     ) -> None:
-        declaration = handler.declaration
+        declaration = invocation.handler.declaration
         self._invocation = invocation
+        self._setup = setup
         self._connection = connection
         self._page = page
         self._capture = capture
@@ -51,12 +52,13 @@ class ConcurrentService:
         self._ended: asyncio.Future[None]
 
     def run(self, ready: Ready) -> None:
-        """Serve until the end of input."""
+        """Set up, serve until the end of input, close the setup. Raises `Unserviceable`."""
         with asyncio.Runner() as runner:
             runner.run(self._serve(ready))
 
     async def _serve(self, ready: Ready) -> None:
         loop = self._loop = asyncio.get_running_loop()
+        self._invocation.state = await self._setup.open()
         self._context = contextvars.copy_context()
         self._ended = loop.create_future()
         self._deadlines.start(loop)
@@ -69,6 +71,7 @@ class ConcurrentService:
                 if (task := asyncio.current_task()) is not None:
                     task.uncancel()
         self._ended.result()
+        await self._setup.close()
 
     def _readable(self) -> None:
         try:
@@ -86,19 +89,25 @@ class ConcurrentService:
             if isinstance(chunk, Chunk):
                 self._chunks += 1
                 self._left[chunk.id] = len(chunk.tasks)
-                self._lineup.offer(chunk, self._chunks)
+                self._line_up(chunk)
         self._start_what_may()
+
+    def _line_up(self, chunk: Chunk) -> None:
+        self._lineup.offer(chunk, self._chunks)
 
     def _start_what_may(self) -> None:
         """Start events while slots are free, and give back what was recalled."""
         recalled = self._page.recalled
         while (entry := self._lineup.head) is not None:
             if recalled >= entry.nth:
-                self._conclude(self._lineup.take(), _NOT_RUN)
+                self._pass_over(self._lineup.take())
             elif self._free:
                 self._start(self._lineup.take(), self._free.pop())
             else:
                 return
+
+    def _pass_over(self, entry: Entry) -> None:
+        self._conclude(entry, _NOT_RUN)
 
     def _start(self, entry: Entry, slot: int) -> None:
         # Not the context of whoever just ended: what a handler sets must not reach the next event.

@@ -6,7 +6,17 @@ import asyncio
 import os
 import socket
 
-from headrace.sandbox.wire import MAX_COMMAND, Broken, Command, FrameBuffer, Ready, Start, decode_command, frame
+from headrace.sandbox.wire import (
+    MAX_COMMAND,
+    Broken,
+    Command,
+    FrameBuffer,
+    Imported,
+    Ready,
+    Start,
+    decode_command,
+    frame,
+)
 
 _RECEIVE = 256 << 10
 
@@ -62,7 +72,7 @@ class Connection:
             return []
         return self._decode(data) if data else None
 
-    def send(self, reply: Ready | Broken) -> None:
+    def send(self, reply: Imported | Ready | Broken) -> None:
         """Send one of the first frames; reports have their own way."""
         self.socket.sendall(frame(reply))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from headrace.functions.cloudevents import Envelope, Malformed, read
 from headrace.functions.context import Context
@@ -32,7 +33,7 @@ from headrace.sandbox.wire import Chunk, Outlet, Start, Task
 
 MAX_EMITS = 4 << 20  # bytes of all emits of one invocation: an outcome must fit a report
 
-_NOT_A_PAYLOAD = frozenset({Skip, Unfit})
+NOT_A_PAYLOAD = frozenset({Skip, Unfit})
 
 
 class HandlerTimeout(BaseException):
@@ -40,11 +41,15 @@ class HandlerTimeout(BaseException):
 
 
 class Invocation:
-    """How events are run through one handler. `cluster` is the source of records that name none."""
+    """How events are run through one handler. `state` is what its setup yielded.
+
+    The cluster's name is the source of records that name none.
+    """
 
     def __init__(self, handler: Handler, user_code: UserCode, start: Start) -> None:
         declaration = handler.declaration
-        self._handler = handler
+        self.state: Any = None
+        self.handler = handler
         self._user_code = user_code
         self._call = declaration.handler
         self._name = declaration.name
@@ -59,7 +64,7 @@ class Invocation:
         self._cluster = start.cluster
         self._outlets: Mapping[str, Outlet] = start.outlets
 
-    async def run(  # noqa: PLR0911
+    async def run(
         self, chunk: Chunk, task: Task, started_ns: int, is_late: Callable[[], bool] | None = None
     ) -> Outcome | None:
         """Handle one event; never raises but for a `HandlerTimeout` that strikes outside of the handler.
@@ -69,20 +74,8 @@ class Invocation:
         """
         try:
             return await self._run(chunk, task, started_ns)
-        except Malformed as error:
-            return Rejected(refusal("Rejected", str(error)))
-        except Reject as error:
-            return Rejected(failure_of(error, self._user_code, type_="Rejected", message=error.reason))
-        except RetryAfter as error:
-            return Postponed(error.seconds)
-        except EmitRefused as error:
-            return Failed(failure_of(error, self._user_code, type_="EmitRefused"), None)
-        except HandlerTimeout as error:
-            return self.timed_out(error)
-        except asyncio.CancelledError as error:
-            return self._cancelled(error, is_late() if is_late else self._is_over(started_ns))
         except BaseException as error:  # noqa: BLE001  (SystemExit too: it is one handler's failure, not the worker's end)
-            return self._failed(error)
+            return self._ended_by(error, is_late() if is_late else self._is_over(started_ns))
 
     def timed_out(self, error: BaseException) -> TimedOut:
         """The outcome of an event whose time was up; `error` shows where it was."""
@@ -97,8 +90,8 @@ class Invocation:
         if (hops := envelope.hops) > self._max_hops:
             return Rejected(refusal("loop", f"went through {hops} handlers, max_hops is {self._max_hops}"))
         payload = self._decode(envelope.type, envelope.data)
-        if type(payload) in _NOT_A_PAYLOAD:
-            return _unwelcome(payload)
+        if type(payload) in NOT_A_PAYLOAD:
+            return unwelcome(payload)
         if self._where is not None and not self._where(payload, self._event(envelope, task)):
             return Skipped("where")
         outbox = None
@@ -118,16 +111,16 @@ class Invocation:
 
     def _outbox(self, envelope: Envelope, task: Task) -> Outbox:
         cause = Cause(envelope, task.key)
-        return Outbox(self._app, self._name, self._handler.routes, cause)
+        return Outbox(self._app, self._name, self.handler.routes, cause)
 
-    def _context(self, outbox: Outbox, envelope: Envelope, task: Task, started_ns: int) -> Context[None]:
+    def _context(self, outbox: Outbox, envelope: Envelope, task: Task, started_ns: int) -> Context[Any]:
         return Context(
             lambda: self._event(envelope, task),
             lambda event: capture.logger_for(event, self._name),
             outbox=outbox,
             attempt=task.attempt,
             deadline=started_ns / 1e9 + self._timeout,
-            state=None,
+            state=self.state,
         )
 
     def _event(self, envelope: Envelope, task: Task) -> Event:
@@ -166,6 +159,11 @@ class Invocation:
             raise EmitRefused(f"topic {emit.topic!r} was not there when this worker started; restart the runtime")
         # A null key goes by the event's id, so that a redelivery, which derives the same id, writes to the same place.
         topic, key, value, headers, id_, type_ = emit
+        if key is None and outlet.keyed:
+            raise EmitRefused(
+                f"topic {topic!r} is compacted (it keeps the last record of each key), so an event without a key "
+                f"cannot be emitted to it: give it one, as in ctx.emit({topic!r}, …, key=…)"
+            )
         partition = partition_of(id_.encode() if key is None else key, outlet.partitions)
         emitted = Emitted(topic, partition, now_ms, key, value, pack(headers), id_, type_)
         limit = outlet.max_bytes
@@ -176,21 +174,33 @@ class Invocation:
             )
         return emitted
 
-    def _failed(self, error: BaseException) -> Failed:
-        return Failed(failure_of(error, self._user_code), rule_of(self._rules, error))
-
-    def _cancelled(self, error: asyncio.CancelledError, late: bool) -> Outcome:
-        """A cancellation is the watch's if the time is up, and the handler's own doing if not."""
-        return self.timed_out(error) if late else self._failed(error)
+    def _ended_by(self, error: BaseException, late: bool) -> Outcome:  # noqa: PLR0911
+        """The outcome of what ended by `error`; `late`: its time is up."""
+        match error:
+            case Malformed():
+                return Rejected(refusal("Rejected", str(error)))
+            case Reject(reason=reason):
+                return Rejected(failure_of(error, self._user_code, type_="Rejected", message=reason))
+            case RetryAfter(seconds=seconds):
+                return Postponed(seconds)
+            case EmitRefused():
+                return Failed(failure_of(error, self._user_code, type_="EmitRefused"), None)
+            case HandlerTimeout():
+                return self.timed_out(error)
+            case asyncio.CancelledError() if late:  # the watch's, then; else it is the handler's own doing
+                return self.timed_out(error)
+            case _:
+                return Failed(failure_of(error, self._user_code), rule_of(self._rules, error))
 
     def _is_over(self, started_ns: int) -> bool:
         return time.monotonic_ns() - started_ns >= self._timeout * 1e9
 
     def __repr__(self) -> str:
-        return f"<Invocation of {self._handler.declaration.name}, timeout {self._timeout:g} s>"
+        return f"<Invocation of {self.handler.declaration.name}, timeout {self._timeout:g} s>"
 
 
-def _unwelcome(payload: Skip | Unfit) -> Outcome:
+def unwelcome(payload: Skip | Unfit) -> Outcome:
+    """The outcome of an event that has no payload for the handler."""
     if isinstance(payload, Skip):
         return Skipped(payload.reason, payload.type)
     return Rejected(refusal("Rejected", payload.message))

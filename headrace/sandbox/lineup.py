@@ -10,11 +10,19 @@ ended.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from headrace.sandbox.wire import Chunk, Task
 
 LaneKey = tuple[object, ...]
+
+# A task's lane within its chunk, whose events are of one partition. A null key is a lane of its own.
+LANES: dict[str, Callable[[Task], object]] = {
+    "key": lambda task: task.offset if task.key is None else task.key,
+    "partition": lambda _task: None,
+    "none": lambda task: task.offset,
+}
 
 
 class Lane:
@@ -62,6 +70,10 @@ class Lineup:
             else:
                 lane = self._lanes[key] = Lane(key)
                 self._ready.append(Entry(chunk, nth, index, task, lane))
+
+    def add(self, entry: Entry) -> None:
+        """Take in what is a lane of its own."""
+        self._ready.append(entry)
 
     @property
     def head(self) -> Entry | None:

@@ -16,6 +16,13 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     max_age: float | None
 
 
+class BatchPolicy(msgspec.Struct, frozen=True):
+    """Up to `size` events at once, or what is there `wait` seconds after the first of them could run."""
+
+    size: int
+    wait: float
+
+
 class Grants(msgspec.Struct, frozen=True):
     """`Sandbox` as data."""
 
@@ -38,6 +45,8 @@ class FunctionSpec(msgspec.Struct, frozen=True):
     None. `retry` has at least one rule; what no exception explains (a timeout, a crash, a `RetryAfter`) follows the
     last, which is the most general. `discard` is the reason of a `Discard` in place of a dead-letter topic. `explicit`
     names the options set in code. `schema` is the payload's JSON Schema as JSON text, None for `str` and `bytes`.
+    `setup` is the name of what sets its workers up; `rate` is how many events may start in a second.
+    `batch` is there for handlers of many events at once.
     """
 
     name: str
@@ -63,6 +72,9 @@ class FunctionSpec(msgspec.Struct, frozen=True):
     grants: Grants
     explicit: list[str]
     schema: str | None
+    setup: str | None = None
+    rate: float | None = None
+    batch: BatchPolicy | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True):

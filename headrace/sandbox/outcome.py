@@ -83,4 +83,10 @@ class Crashed(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=
     failure: Failure
 
 
-Outcome = Done | Skipped | Rejected | Failed | Postponed | TimedOut | NotRun | Crashed
+class Divided(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=8):
+    """The batch it was in failed as a whole. Not an attempt: it runs again with its `half` of them (0 or 1) alone."""
+
+    half: int
+
+
+Outcome = Done | Skipped | Rejected | Failed | Postponed | TimedOut | NotRun | Crashed | Divided

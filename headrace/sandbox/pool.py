@@ -12,7 +12,7 @@ from headrace.sandbox.wire import Report
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
-IDLE_GRACE = 5.0
+IDLE_GRACE = 5.0  # seconds in which a worker without work must have ended, its setup closed
 
 
 class Pool:
@@ -86,14 +86,18 @@ class Pool:
             self._arm()
 
     async def close(self, grace: float) -> None:
-        """Stop all workers, killing what has not ended after `grace` seconds. Returns when they are gone."""
+        """Stop all workers, killing what has not ended after `grace` seconds. Returns when they are gone.
+
+        Those that run nothing and have a setup to close have 5 seconds for that.
+        """
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         for start in self._starts:
             start.cancel()
         for worker in self.workers:
-            self._stop(worker, grace)
+            closes = not worker.in_flight and self._spec.function is not None and self._spec.function.setup
+            self._stop(worker, max(grace, IDLE_GRACE) if closes else grace)
         if ending := self._starts | self._stops:
             await asyncio.wait(ending)
 

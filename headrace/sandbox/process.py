@@ -24,6 +24,7 @@ from headrace.sandbox.wire import VERSION, Broken, Ready, Report, Target
 __all__ = ["Death", "Line", "Listener", "Worker", "WorkerSpec", "Zygote"]
 
 MANIFEST_TIMEOUT = 10.0
+SETUP_TIMEOUT = 60.0
 MANIFEST_MEMORY = 512 << 20
 
 
@@ -54,16 +55,22 @@ class Zygote:
                 self._link = await Link.open()
 
     async def spawn(
-        self, spec: WorkerSpec, listener: Listener, *, generation: int = 0, ready_timeout: float = 10.0
+        self,
+        spec: WorkerSpec,
+        listener: Listener,
+        *,
+        generation: int = 0,
+        ready_timeout: float = 10.0,
+        setup_timeout: float = SETUP_TIMEOUT,
     ) -> Worker:
-        """Start a worker; returns when it has imported the target.
+        """Start a worker; returns when it has imported the target and is set up, both within their seconds.
 
         Raises `TargetError` or `DeclarationError`, as the worker worded it, if the target cannot serve, and
         `SandboxError` if no worker could be started.
         """
         worker = await self._fork(spec, listener, generation)
         try:
-            _check(await self._answer_of(worker, ready_timeout))
+            _check(await self._answer_of(worker, ready_timeout, setup_timeout))
         except BaseException:
             worker.kill()
             raise
@@ -122,19 +129,24 @@ class Zygote:
             raise
         return Seat(number, generation, born.pid, born.pidfd, born.status, Page(ends.page), folder)
 
-    async def _answer_of(self, worker: Worker, timeout: float) -> Ready | Broken:
+    async def _answer_of(self, worker: Worker, timeout: float, setup_timeout: float) -> Ready | Broken:
         ends: list[asyncio.Future[Any]] = [worker.answer, worker.death]
-        await asyncio.wait(ends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*ends, worker.imported], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if is_setup := worker.imported.done():
+            await asyncio.wait(ends, timeout=setup_timeout, return_when=asyncio.FIRST_COMPLETED)
         if worker.answer.done():
             return worker.answer.result()
-        path = worker.spec.target.path
+        what = _setup_of(worker.spec) if is_setup else f"{worker.spec.target.path}: importing it"
         if worker.death.done():
             death = worker.death.result()
             said = "".join(f"\n  {line}" for line in death.output)
-            raise SandboxError(f"{path}: importing it ended the worker: {death.detail}{said}")
+            raise SandboxError(f"{what} ended the worker: {death.detail}{said}")
+        if is_setup:
+            raise TargetError(
+                f"{what} took more than {setup_timeout:g} s; let what it waits for give up sooner, so that it says why"
+            )
         raise TargetError(
-            f"{path}: importing it took more than {timeout:g} s; a module must import quickly: "
-            "move slow work into the handler"
+            f"{what} took more than {timeout:g} s; a module must import quickly: move slow work into setup="
         )
 
     def __repr__(self) -> str:
@@ -180,6 +192,11 @@ class _Nobody:
 
     def said(self, worker: Worker, lines: Sequence[Line]) -> None:
         """What a module prints while its manifest is read, it prints again in every worker."""
+
+
+def _setup_of(spec: WorkerSpec) -> str:
+    function = spec.function
+    return f"{function.file}:{function.line}: the setup of {function.name}" if function else "its setup"
 
 
 def _check(answer: Ready | Broken) -> None:

@@ -14,7 +14,7 @@ from headrace.functions.options import Discard, Sandbox
 from headrace.functions.payload import Payload
 from headrace.functions.retry import Retry
 from headrace.functions.signature import Handler
-from headrace.sandbox.manifest import FunctionSpec, Grants, RetryPolicy
+from headrace.sandbox.manifest import BatchPolicy, FunctionSpec, Grants, RetryPolicy
 
 
 def spec_of(handler: Handler) -> FunctionSpec:
@@ -45,6 +45,9 @@ def spec_of(handler: Handler) -> FunctionSpec:
         grants=_grants(declared.sandbox),
         explicit=sorted(declared.explicit),
         schema=_schema(handler.payload),
+        setup=None if declared.setup is None else declared.setup.__qualname__,
+        rate=declared.rate,
+        batch=None if (batch := declared.batch) is None else BatchPolicy(batch.size, batch.wait),
     )
 
 

@@ -17,6 +17,7 @@ from headrace.sandbox.headers import by_name
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.outcome import (
     Crashed,
+    Divided,
     Done,
     Emitted,
     Failed,
@@ -38,15 +39,18 @@ class Flights:
     """The chunks that are in one worker.
 
     `outlets` are the topics it may emit to, `rules` how many retry rules there are. `in_order` says that a
-    chunk's outcomes come in its order: the worker runs one event at a time.
+    chunk's outcomes come in its order: the worker runs one event, or batch, at a time.
     """
 
-    def __init__(self, outlets: Mapping[str, Outlet], *, rules: int = 1, in_order: bool = True) -> None:
+    def __init__(
+        self, outlets: Mapping[str, Outlet], *, rules: int = 1, in_order: bool = True, batches: bool = False
+    ) -> None:
         self.events = 0
         self.chunks = 0
         self._outlets = outlets
         self._rules = rules
         self._in_order = in_order
+        self._batches = batches
         self._flying: dict[int, _Flight] = {}
 
     @classmethod
@@ -54,7 +58,7 @@ class Flights:
         """What a worker of that function, or of none, may report."""
         if spec is None:
             return cls(outlets)
-        return cls(outlets, rules=len(spec.retry), in_order=spec.concurrency == 1)
+        return cls(outlets, rules=len(spec.retry), in_order=spec.concurrency == 1, batches=spec.batch is not None)
 
     def add(self, chunk: Chunk) -> None:
         """A chunk was sent."""
@@ -75,6 +79,8 @@ class Flights:
         if any(report.outcomes):
             for outcome in report.outcomes:
                 if outcome is not None:
+                    if type(outcome) is Divided and (not self._batches or flight.count < 2):
+                        raise SandboxError("half of a batch that cannot be divided")
                     self._check(outcome)
         self.events -= len(report.outcomes)
         flight.land(report.first, after)
@@ -114,6 +120,8 @@ class Flights:
             raise SandboxError(f"a failure under retry rule {outcome.rule}, which there is not")
         if isinstance(outcome, Postponed) and not 0 <= outcome.seconds < math.inf:
             raise SandboxError(f"an event postponed by {outcome.seconds} s")
+        if isinstance(outcome, Divided) and outcome.half not in {0, 1}:
+            raise SandboxError(f"half {outcome.half} of a batch, of which there are two")
         if isinstance(outcome, Skipped) and len(outcome.reason) + len(outcome.type or "") > _LONGEST:
             raise SandboxError("a skip with a reason longer than any")
 

@@ -10,6 +10,7 @@ before a byte of the body is kept, and only outcomes of events in flight on that
 
     parent                                   worker
       Start(target, function, environment) ->
+                                          <- Imported()     if the function has a setup, which begins now
                                           <- Ready(code, manifest) | Broken(failure)
       Chunk(id, events)                    ->
                                           <- Report(chunk, first index, outcomes)   one or more for each chunk, in the
@@ -50,10 +51,14 @@ class Target(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Outlet(NamedTuple):
-    """A topic a function may emit to: its partitions, and how many bytes a record of it may have, None for any."""
+    """A topic a function may emit to: its partitions, and how many bytes a record of it may have, None for any.
+
+    `keyed`: it takes no record without a key.
+    """
 
     partitions: int
     max_bytes: int | None = None
+    keyed: bool = False
 
 
 class Start(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=0):
@@ -107,7 +112,7 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=1)
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=0):
-    """The target is imported. `code` is its fingerprint; `manifest` is there if it was asked for."""
+    """The target is imported and set up. `code` is its fingerprint; `manifest` is there if it was asked for."""
 
     version: int
     code: str
@@ -115,7 +120,7 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=0)
 
 
 class Broken(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=1):
-    """The worker cannot serve. `kind` is "declaration", "import" or "missing"; the message is for the user as it is."""
+    """The worker cannot serve. `kind` is "declaration", "import", "missing" or "setup"; the message is for the user."""
 
     kind: str
     failure: Failure
@@ -133,8 +138,12 @@ class Report(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=2
     spent_ns: int = 0
 
 
+class Imported(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=3):
+    """The target is imported, and what its function has to set up begins: that may take longer."""
+
+
 Command = Start | Chunk
-Reply = Ready | Broken | Report
+Reply = Ready | Broken | Report | Imported
 
 _encoder = msgspec.msgpack.Encoder()
 decode_command = msgspec.msgpack.Decoder(Command).decode

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.functions.errors import SandboxError
-from headrace.sandbox.outcome import Failed, Failure
+from headrace.sandbox.outcome import Divided, Failed, Failure
 from headrace.sandbox.vetting import Flights
 from headrace.sandbox.wire import Chunk, Report, Task
 
@@ -91,3 +91,21 @@ def test_any_other_report_is_refused_and_changes_nothing(
         with pytest.raises(SandboxError):
             flights.accept(Report(chunk, first, [None] * n))
         assert flights.events == size - before
+
+
+@pytest.mark.parametrize(
+    ("batches", "events", "half"),
+    [(False, 2, 0), (True, 1, 0), (True, 2, 2), (True, 2, -1)],
+)
+def test_only_a_batch_of_several_is_divided_and_into_two(batches: bool, events: int, half: int) -> None:
+    flights = Flights({}, batches=batches)
+    flights.add(Chunk(1, "t", 0, [TASK] * events))
+    with pytest.raises(SandboxError, match="half"):
+        flights.accept(Report(1, 0, [Divided(half)] * events))
+
+
+def test_a_batch_that_was_divided_lands() -> None:
+    flights = Flights({}, batches=True)
+    flights.add(Chunk(1, "t", 0, [TASK] * 3))
+    flights.accept(Report(1, 0, [Divided(0), Divided(0), Divided(1)]))
+    assert flights.events == 0

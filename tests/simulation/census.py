@@ -47,6 +47,12 @@ NAMES = (
     "lane moved to a new generation",
     "recalled by a reload",
     "result of a new generation",
+    "rate reached",
+    # batches
+    "batch of several",
+    "batch divided",
+    "batch divided by a death",
+    "passed over in a batch",
     # intake
     "intake stopped: enough is held",
     "intake stopped: full",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from headrace.sandbox.manifest import FunctionSpec, RetryPolicy
 from headrace.sandbox.outcome import (
+    Divided,
     Done,
     Failed,
     NotRun,
@@ -48,7 +49,7 @@ class Ends:
 
     def reported(self, session: Session, task: Task, outcome: Outcome | None) -> None:
         """The runtime learns how an event ended."""
-        if isinstance(outcome, NotRun):
+        if isinstance(outcome, NotRun | Divided):
             return
         life = self._witness.lives.of(session, task)
         emits = tuple(emit.id for emit in outcome.emits) if isinstance(outcome, Done) else ()
@@ -81,6 +82,9 @@ class Ends:
             self._witness.saw("worker died with the zygote")
         if death.reason == "timeout":
             self._witness.saw("worker killed for an event past its time")
+        running = set(death.running)
+        if worker.runs_batches:
+            pays, running = self._divided(worker, death, pays)
         for work in worker.sent:
             for index, task in enumerate(work.chunk.tasks):
                 life = self._witness.lives.of(work.session, task)
@@ -92,7 +96,20 @@ class Ends:
                     life.alone = life.alone or life.crashed
                     self._charge_crash(life, work.session, task)
                 else:
-                    self._give_back(life, suspect=not innocent and not pays and (work.chunk.id, index) in death.running)
+                    self._give_back(life, suspect=not innocent and not pays and (work.chunk.id, index) in running)
+
+    def _divided(
+        self, worker: SimulatedWorker, death: Death, pays: set[tuple[int, int]]
+    ) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
+        """Of the batch that ran: its only event, if it pays, or all of it as suspects; a timeout makes none."""
+        for work in worker.sent:
+            if (work.chunk.id, 0) in death.running:
+                left = {(work.chunk.id, index) for index in range(len(work.chunk.tasks)) if index not in work.told}
+                if len(left) == 1:
+                    return (left if pays else set()), left
+                self._witness.saw("batch divided by a death", death.reason not in {"stopped", "zygote"})
+                return set(), set() if death.reason == "timeout" else left
+        return set(), set()
 
     # -- the steps ----------------------------------------------------------------------------------------------------
 

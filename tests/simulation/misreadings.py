@@ -1,4 +1,4 @@
-"""Planted misreadings: of a retry rule, an age, a delay, a generation, a gap, a limit, a leftover. Each must be found."""
+"""Planted misreadings: of a rule, an age, a delay, a generation, a gap, a limit, a rate, a leftover."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from headrace.runtime import shard, verdict
 from headrace.runtime.leftovers import Leftovers
 from headrace.runtime.ports import Assigned, Fetched, Record
 from headrace.runtime.progress import Progress
+from headrace.runtime.rate import Rate
 from headrace.runtime.shard import Shard
 from headrace.runtime.subscription import Subscription
 from headrace.runtime.verdict import Verdict, judge
@@ -84,6 +85,10 @@ def _leftover_cut() -> AbstractContextManager[Any]:
     return patch.object(Leftovers, "take", take)
 
 
+def _rate_not_kept() -> AbstractContextManager[Any]:
+    return patch.object(Rate, "allowed", lambda self, _now: int(self.burst))
+
+
 MISREADINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "another rule applied": _another_rule_applied,
     "age forgotten": _age_forgotten,
@@ -92,5 +97,6 @@ MISREADINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "gap not passed": _gap_not_passed,
     "limit never lifted": _limit_never_lifted,
     "limit not kept": _limit_not_kept,
+    "rate not kept": _rate_not_kept,
     "leftover cut": _leftover_cut,
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.process import Death
 from headrace.sandbox.wire import Report
+from simulation.batches import BatchWorker
 from simulation.handler import Handler
 from simulation.worker import SimulatedWorker
 
@@ -112,7 +113,8 @@ class SimulatedPool:
             return
         self._serving = generation
         number = self.node.world.next_number()
-        worker = SimulatedWorker(self, number, generation, self._loop.process(f"worker {number}"))
+        kind = BatchWorker if self.spec.batch else SimulatedWorker
+        worker = kind(self, number, generation, self._loop.process(f"worker {number}"))
         self.bodies.append(worker)
         self._replace(generation)
         self._ready.append(worker)

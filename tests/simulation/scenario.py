@@ -8,6 +8,7 @@ from random import Random
 from msgspec.structs import replace
 
 from headrace.sandbox.manifest import FunctionSpec, Grants, RetryPolicy
+from simulation.aside import draw_batch, draw_rate
 from simulation.detour import Detour
 from simulation.limits import Limits
 from simulation.trouble import Plague
@@ -44,6 +45,7 @@ class Scenario:
     @classmethod
     def draw(cls, random: Random) -> Scenario:
         """A scenario."""
+        rate, batch = draw_rate(random), draw_batch(random)
         sick = random.random() < 0.2
         inputs = [f"in{n}" for n in range(1 if sick else random.choice([1, 1, 2, 3]))]
         outputs = ["out0", "out1"]
@@ -53,6 +55,7 @@ class Scenario:
         narrow = not detour and random.random() < (0.7 if sick else 0.1)
         orders = detour.orders or (_ORDERED if narrow else [*_ORDERED, "none"])
         functions = [_function(random, 0, inputs, outputs[: random.choice([1, 2])], orders, detour, sick=sick)]
+        functions = [replace(one, rate=rate, batch=batch) for one in functions]
         if random.random() < 0.25:
             emits = ["out1"] if random.random() < 0.5 else []
             functions.append(_function(random, 1, ["out0"], emits, [*_ORDERED, *orders], detour))

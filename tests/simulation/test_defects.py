@@ -8,9 +8,10 @@ import pytest
 
 from simulation.byways import BYWAYS
 from simulation.defects import DEFECTS, find
+from simulation.divisions import DIVISIONS
 from simulation.misreadings import MISREADINGS
 
-PLANTS = {**DEFECTS, **MISREADINGS, **BYWAYS}
+PLANTS = {**DEFECTS, **MISREADINGS, **BYWAYS, **DIVISIONS}
 
 # What a find must say, so that a defect is found for what it is.
 PROMISES = {
@@ -31,6 +32,7 @@ PROMISES = {
     "gap not passed": ("nothing lost",),
     "limit never lifted": ("nothing lost",),
     "limit not kept": ("bounds",),
+    "rate not kept": ("rate",),
     "leftover cut": ("order", "nothing lost"),
     "hop counted as an attempt": ("attempts",),
     "delivered early": ("attempts",),
@@ -42,6 +44,8 @@ PROMISES = {
     "our headers handed on": ("identity",),
     "tier too short": ("attempts",),
     "topic not followed": ("nothing lost",),
+    "whole batch charged": ("attempts",),
+    "failed event not set apart": ("attempts",),
 }
 
 

@@ -20,6 +20,7 @@ It keeps books of its own and trusts nothing that the runtime says of itself. Th
 - *revoke*: when it returns, nothing of the partition runs, unless the owner was put out before;
 - *identity*: whatever topics an event goes through, a handler gets it as it first came, and from there; so it is in
   retry topics and dead letters, byte for byte;
+- *rate*: no runtime starts more events of a function in a span of time than its rate allows;
 - *bounds*: no more events are held than fetching allows.
 """
 
@@ -35,12 +36,14 @@ from headrace.runtime.ports import Partition, Record
 from headrace.runtime.result import Result
 from headrace.sandbox.manifest import FunctionSpec
 from simulation.account import Account
+from simulation.batches import Batches
 from simulation.detours import Detours
 from simulation.ends import Ends
 from simulation.intake import Intake
 from simulation.life import Lives
 from simulation.promise import BrokenPromise
 from simulation.publications import Publications
+from simulation.rates import Rates
 from simulation.session import Claim
 from simulation.sessions import Sessions
 from simulation.settlements import Settlements
@@ -63,6 +66,8 @@ class Witness:
         self.lives = Lives()
         self.sessions = Sessions(self)
         self.starts = Starts(self)
+        self.rates = Rates(self)
+        self.batches = Batches(self)
         self.ends = Ends(self)
         self.intake = Intake(self)
         self.publications = Publications(self)

@@ -27,6 +27,7 @@ class SimulatedWorker:
 
     def __init__(self, pool: SimulatedPool, number: int, generation: int, process: Process) -> None:
         self.id = number
+        self.runs_batches = pool.spec.batch is not None
         self.pid = number
         self.generation = generation
         self.code = ""
@@ -54,6 +55,7 @@ class SimulatedWorker:
         self._count += 1
         self.in_flight += len(chunk.tasks)
         session = self._witness.sessions.handed_out(self, self._spec, chunk)
+        self._witness.rates.handed_out(self, self._spec, len(chunk.tasks))
         work = Work(chunk, session, self._count, self._spec.order)
         self.sent.append(work)
         if self.alive:
@@ -88,12 +90,7 @@ class SimulatedWorker:
     def _advance(self) -> None:
         while self._works:
             work = self._works[0]
-            while work.next < len(work.chunk.tasks) and len(work.running) < self._spec.concurrency:
-                if work.busy(work.next):
-                    break
-                if not work.pass_over(work.next, recalled=self._recalled >= work.nth):
-                    self._begin(work, work.next)
-                work.next += 1
+            self._run(work)
             if not work.ended:
                 return
             self._flush(work)
@@ -101,13 +98,22 @@ class SimulatedWorker:
         if self._stopping and all(work.all_sent for work in self.sent):
             self.die("stopped", "asked to stop")
 
+    def _run(self, work: Work) -> None:
+        """Start what of it may start."""
+        while work.next < len(work.chunk.tasks) and len(work.running) < self._spec.concurrency:
+            if work.busy(work.next):
+                return
+            if not work.pass_over(work.next, recalled=self._recalled >= work.nth):
+                self._begin(work, work.next)
+            work.next += 1
+
     def _begin(self, work: Work, index: int) -> None:
         task = work.chunk.tasks[index]
         beside = [other.chunk.tasks[at] for other in self.sent for at in other.running]
         work.begin(index, self._loop.now)
         self._witness.starts.started(self, work.session, task, beside)
         seconds, kind, outcome = self._pool.handler.attempt(work.chunk, task)
-        call, *arguments = _DEATHS.get(kind) or (SimulatedWorker._finish, work, index, outcome)
+        call, *arguments = DEATHS.get(kind) or (SimulatedWorker._finish, work, index, outcome)
         self._process.call_at(self._loop.now + seconds, call, self, *arguments)
 
     def _finish(self, work: Work, index: int, outcome: Outcome | None) -> None:
@@ -161,7 +167,7 @@ class SimulatedWorker:
         return f"<worker {self.id} of {self.node.name}, generation {self.generation}: {self.in_flight} in flight>"
 
 
-_DEATHS = {
+DEATHS = {
     "crash": (SimulatedWorker.die, "signalled", "the worker was killed by SIGSEGV"),
     "hang": (SimulatedWorker.die, "timeout", "it ran too long: killed"),
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from headrace import Batch, Breaker, DeclarationError, Discard, Retry, Sandbox, function
+from headrace import Breaker, DeclarationError, Discard, Retry, Sandbox, function
 from headrace.functions.declare import Declaration, declaration_of
 
 
@@ -172,12 +174,47 @@ def test_an_async_where_is_refused_because_it_would_always_be_true() -> None:
     assert "where= must be a plain 'def'" in refusal(where=where)
 
 
+def yields() -> Iterator[int]:
+    yield 1
+
+
+async def yields_later() -> AsyncIterator[int]:
+    yield 1
+
+
+def needs_more(url: str, *more: str, timeout: float = 1.0) -> Iterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("setup", [yields, yields_later])
+def test_a_setup_is_a_generator_without_arguments(setup: Any) -> None:
+    assert declared(setup=setup).setup is setup
+
+
+@pytest.mark.parametrize(
+    ("setup", "problem"),
+    [
+        (print, "setup=print does not yield: it is a 'def' or 'async def' that yields once what ctx.state is to be"),
+        (contextmanager(yields), "setup=yields: give the generator itself, without @contextmanager"),
+        (asynccontextmanager(yields_later), "setup=yields_later: give the generator itself, without @contextmanager"),
+        (needs_more, "setup=needs_more is called without arguments; give 'url' a default or remove it"),
+        (functools.partial(needs_more, "here"), "is no plain function; wrap it in a 'def' or 'async def' that yields"),
+        (3, "setup=3: "),
+    ],
+)
+def test_what_is_no_setup_is_refused(setup: Any, problem: str) -> None:
+    assert problem in refusal(setup=setup)
+
+
+@pytest.mark.parametrize("rate", [0, -1.0, float("inf"), float("nan"), "100/s"])
+def test_a_rate_is_a_number_of_events_a_second(rate: Any) -> None:
+    assert declared(rate=0.5).rate == 0.5
+    assert f"rate={rate!r}: " in refusal(rate=rate)
+
+
 @pytest.mark.parametrize(
     "options",
     [
-        {"batch": Batch()},
-        {"rate": 10.0},
-        {"setup": print},
         {"breaker": Breaker()},
         {"on_exhausted": "park-key"},
     ],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import pytest
 from pydantic import BaseModel
 
-from headrace import Context, DeclarationError, function
+from headrace import Batch, Context, DeclarationError, function
 from headrace.functions.declare import declaration_of
 from headrace.functions.signature import Handler, check_names, read_signature
 
@@ -84,11 +84,26 @@ def test_an_async_handler_is_told_from_a_sync_one() -> None:
 
 
 @pytest.mark.parametrize("annotation", [list[Order], Annotated[list[Order], "x"]])
-def test_a_batch_handler_is_refused_while_it_is_not_built(annotation: Any) -> None:
+def test_a_list_is_for_batches_and_batches_come_as_a_list(annotation: Any) -> None:
     def handle(orders: Any) -> None: ...
 
     handle.__annotations__["orders"] = annotation
-    assert "a batch handler (list[…]) is not built yet" in refusal(handle)
+    assert "a handler of list[…] takes batches; say how large: batch=Batch(size=100, wait=0.5)" in refusal(handle)
+    assert read(handle, batch=Batch(size=5)).payload.batch
+    handle.__annotations__["orders"] = Order
+    assert "so the payload is a list of them: orders: list[…]" in refusal(handle, batch=Batch())
+
+
+def test_a_batch_handler_returns_a_list_with_an_entry_for_each_event_or_nothing() -> None:
+    def one(orders: list[Order]) -> Mail: ...  # type: ignore[empty-body]
+    def some(orders: list[Order]) -> list[Mail | None] | None: ...
+    def nothing(orders: list[Order]) -> None: ...
+    def untold(orders: list[Order]) -> Any: ...
+
+    said = refusal(one, emits={"mails": Mail}, batch=Batch())
+    assert "one takes a batch and returns Mail; return a list with an entry for each event" in said
+    for handler in (some, nothing, untold):
+        assert read(handler, emits={"mails": Mail}, batch=Batch()).payload.batch
 
 
 def test_a_handler_without_a_payload_parameter_is_refused() -> None:
