@@ -16,7 +16,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from statistics import median
 
-from headrace.runtime.ports import Append, Assigned, Partition, TopicSpec
+from _log_processes import measure_bare_wakeup, measure_delayed, measure_sharing, measure_wakeup, spread
+
+from headrace.runtime.ports import Append, Assigned, Partition, Ticket, TopicSpec
 from headrace.sandbox.headers import pack
 from headrace.triggers.brokers.sqlite import SqliteLog
 
@@ -73,8 +75,9 @@ async def measure_appends(log: SqliteLog, raw: int, batch: int, seconds: float, 
 
 
 async def measure_group_commit(log: SqliteLog, seconds: float, rounds: int) -> dict[str, float]:
-    """Single appends of `PRODUCERS` concurrent callers, and of one alone."""
+    """Single appends of `PRODUCERS` concurrent callers, of one alone, and of as many that may be made again."""
     one = records(1)
+    number = 0
 
     async def alone() -> int:
         await log.append(one)
@@ -84,12 +87,33 @@ async def measure_group_commit(log: SqliteLog, seconds: float, rounds: int) -> d
         await asyncio.gather(*(log.append(one) for _ in range(PRODUCERS)))
         return PRODUCERS
 
-    pairs = [(await rate(seconds, together), await rate(seconds, alone)) for _ in range(rounds)]
+    async def with_tickets() -> int:
+        nonlocal number
+        first, number = number, number + PRODUCERS
+        tickets = [Ticket("bench", n, first) for n in range(first, number)]
+        await asyncio.gather(*(log.append(one, ticket=ticket) for ticket in tickets))
+        return PRODUCERS
+
+    steps = (together, alone, with_tickets)
+    lags: list[float] = []
+    watching = asyncio.create_task(watch_loop(lags))
+    runs = [[await rate(seconds, step) for step in steps] for _ in range(rounds)]
+    watching.cancel()
     return {
-        "per_second": median(pair[0] for pair in pairs),
-        "alone_per_second": median(pair[1] for pair in pairs),
-        "ratio": median(pair[0] / pair[1] for pair in pairs),
+        "per_second": median(run[0] for run in runs),
+        "alone_per_second": median(run[1] for run in runs),
+        "ratio": median(run[0] / run[1] for run in runs),
+        "tickets_ratio": median(run[2] / run[0] for run in runs),
+        "loop_lag_p99_ms": spread(lags)["p99"],
     }
+
+
+async def watch_loop(lags: list[float]) -> None:
+    """Note by how many milliseconds the loop comes late to what it is to do every 5."""
+    while True:
+        begun = time.perf_counter()
+        await asyncio.sleep(0.005)
+        lags.append((time.perf_counter() - begun) * 1000 - 5)
 
 
 async def measure_poll(log: SqliteLog, count: int) -> dict[str, float]:
@@ -121,9 +145,15 @@ async def measure(directory: Path, seconds: float, rounds: int, drained: int) ->
         }
         results[f"append, {PRODUCERS} callers at once"] = await measure_group_commit(log, seconds, rounds)
         results[f"poll({LIMIT})"] = await measure_poll(log, drained)
+        results["wake-up, bare FIFO"] = await measure_bare_wakeup(directory / "fifo", 300)
+        for mode, count in (("bell", 300), ("none", 60), ("removed", 30)):
+            results[f"wake-up, {mode}"] = await measure_wakeup(log, mode, count)
     finally:
         os.close(raw)
         await log.close()
+    for producers in (1, 64):
+        results[f"3 writers, {producers} each"] = await measure_sharing(log.path, producers, 3.0)
+    results["1,500 timers in 2.5 s"] = await measure_delayed(directory / "timers.db", 1500, 2.5)
     return results
 
 

@@ -20,7 +20,8 @@ _COMMANDS = {
     "functions": "List the functions of a target, their options and schemas.",
     "invoke": "Run one function once, in its sandbox, without a broker.",
     "lag": "How far each function is behind.",
-    "topics": "What a Kafka cluster needs for a target.",
+    "topics": "List, create, alter and delete topics; what a Kafka cluster needs for a target.",
+    "log": "Back up, check and compact the embedded log.",
 }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.cli.amounts import parse_delay
 from headrace.cli.options import (
     NotJson,
     broker_option,
@@ -23,6 +24,8 @@ from headrace.cli.options import (
 from headrace.cli.output import print_json, say
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from headrace.producer import Item, Log, Position
 
 
@@ -31,6 +34,12 @@ if TYPE_CHECKING:
 @click.argument("data", required=False)
 @event_options
 @click.option("--id", "id_", metavar="ID", help="The event's id (default: a random one).")
+@click.option(
+    "--delay",
+    metavar="TIME",
+    callback=parse_delay,
+    help="Let the event enter the topic this much later: seconds, or 90s, 5m, 2h, 7d. On the embedded log.",
+)
 @click.option("--key-field", metavar="NAME", help="With '-': take the key from this field of each line.")
 @broker_option
 @json_option
@@ -58,11 +67,18 @@ async def _emit_one(
 
     payload = parse_data(data, raw=event["raw"], null=event["null"])
     async with connect(url) as log:
+        not_before = _not_before(event)
         position = await log.emit(
-            topic, payload, key=event["key"], type=event["type_"], headers=headers, id=event["id_"]
+            topic,
+            payload,
+            key=event["key"],
+            type=event["type_"],
+            headers=headers,
+            id=event["id_"],
+            not_before=not_before,
         )
         _tell_created(log)
-    _print(position, as_json=as_json)
+    _print(position, not_before, as_json=as_json)
     return 0
 
 
@@ -74,12 +90,13 @@ async def _emit_lines(
     count = number = 0
     async with connect(url) as log:
         async for lines in _stdin():
-            items, problem = _items(lines, number, headers, event)
+            not_before = _not_before(event)
+            items, problem = _items(lines, number, headers, event, not_before)
             number += len(lines)
             for position in await log.emit_many(topic, items) if items else []:
                 count += 1
                 if as_json:
-                    _print(position, as_json=True)
+                    _print(position, not_before, as_json=True)
             if problem is not None:
                 say(f"headrace: {problem}; {count} event(s) appended before it")
                 return 1
@@ -90,7 +107,11 @@ async def _emit_lines(
 
 
 def _items(
-    lines: list[str], before: int, headers: list[tuple[str, str]], event: dict[str, Any]
+    lines: list[str],
+    before: int,
+    headers: list[tuple[str, str]],
+    event: dict[str, Any],
+    not_before: datetime | None,
 ) -> tuple[list[Item], str | None]:
     """The events of these lines, up to the first bad one and what is wrong with it."""
     from headrace.producer import Item  # noqa: PLC0415
@@ -104,7 +125,7 @@ def _items(
             key = _key_of(line, event["key_field"]) if event["key_field"] else event["key"]
         except NotJson as error:
             return items, f"line {number}: {error.message}"
-        items.append(Item(payload, key=key, type=event["type_"], headers=headers))
+        items.append(Item(payload, key=key, type=event["type_"], headers=headers, not_before=not_before))
     return items, None
 
 
@@ -133,8 +154,23 @@ def _tell_created(log: Log) -> None:
         say(f"created topic {topic}")
 
 
-def _print(position: Position, *, as_json: bool) -> None:
+def _not_before(event: dict[str, Any]) -> datetime | None:
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415
+
+    if event["delay"] is None:
+        return None
+    try:
+        return datetime.now(UTC) + timedelta(seconds=event["delay"])
+    except OverflowError:
+        raise click.BadParameter("that is too long: ten years at most", param_hint="--delay") from None
+
+
+def _print(position: Position, not_before: datetime | None, *, as_json: bool) -> None:
+    waits = position.offset < 0
     if as_json:
-        print_json(position._asdict())
+        time = {"partition": None, "offset": None, "not_before": not_before.isoformat()} if not_before and waits else {}
+        print_json({**position._asdict(), **time})
+    elif not_before and waits:
+        click.echo(f"{position.topic} at {not_before.isoformat()}  id {position.id}")
     else:
         click.echo(f"{position.topic}/{position.partition}/{position.offset}  id {position.id}")

@@ -72,7 +72,7 @@ async def _invoke(settings: Settings, name: str, task: Task) -> dict[str, Any]:
         worker.send(Chunk(1, spec.topics[0], 0, [task]))
         outcome = await watch.outcome
         duration_ms = (time.perf_counter() - started) * 1000
-        await worker.stop(1.0)
+        await worker.stop(5.0)
     return {**_document(outcome), "logs": watch.logs, "duration_ms": round(duration_ms, 3)}
 
 
@@ -119,6 +119,7 @@ class _Watch:
 def _document(outcome: Outcome) -> dict[str, Any]:
     from headrace.sandbox.outcome import (  # noqa: PLC0415
         Crashed,
+        Divided,
         Done,
         Failed,
         NotRun,
@@ -137,7 +138,7 @@ def _document(outcome: Outcome) -> dict[str, Any]:
             return _ended(_WORDS[type(outcome).__name__], _failure(failure))
         case Postponed(seconds):
             return _ended("failed", {"type": "RetryAfter", "message": f"asked to be tried again in {seconds:g} s"})
-        case NotRun():
+        case NotRun() | Divided():
             return _ended("crashed", {"type": "WorkerCrashed", "message": "the worker did not run the event"})
         case _:
             assert_never(outcome)

@@ -12,9 +12,10 @@ from headrace.cli.options import app_option, broker_option, json_option, setting
 from headrace.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
+    from headrace.runtime.ports import Lag
     from headrace.runtime.settings import Settings
 
-_COLUMNS = ("function", "topic", "partition", "committed", "end", "lag")
+_COLUMNS = ("function", "topic", "partition", "committed", "end", "lag", "lost")
 
 
 @click.command("lag")
@@ -40,23 +41,28 @@ async def _lag(settings: Settings) -> list[dict[str, Any]]:
     prefix = f"{app_of(settings, Path.cwd())}."
     async with open_store(settings, Path.cwd()) as store:
         lags = await store.lag(prefix)
-    return [
-        {
-            "function": lag.group.removeprefix(prefix),
-            "topic": lag.partition[0],
-            "partition": lag.partition[1],
-            "committed": lag.committed,
-            "end": lag.end,
-            "lag": lag.end - lag.committed - _done_beyond(lag.committed, lag.progress),
-        }
-        for lag in sorted(lags)
-    ]
+    return [{"function": lag.group.removeprefix(prefix), **document_of(lag)} for lag in sorted(lags)]
 
 
-def _done_beyond(watermark: int, progress: bytes) -> int:
+def document_of(lag: Lag) -> dict[str, Any]:
+    """How far a group is on a partition, as `lag --json` prints it. What retention took is no lag, but may be lost."""
+    return {
+        "topic": lag.partition[0],
+        "partition": lag.partition[1],
+        "committed": lag.committed,
+        "end": lag.end,
+        "lag": _undone(lag),
+        "lost": lag.lost,
+    }
+
+
+def _undone(lag: Lag) -> int:
     from headrace.runtime.progress import BadProgress, Progress  # noqa: PLC0415
 
     try:
-        return Progress.restore(watermark, progress).done_beyond
+        progress = Progress.restore(lag.committed, lag.progress)
     except BadProgress:
-        return 0
+        progress = Progress(lag.committed)
+    if lag.start > lag.committed:
+        progress.deliver([], lag.start)  # what lies before is not there any more
+    return max(0, lag.end - progress.watermark - progress.done_beyond)

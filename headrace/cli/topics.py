@@ -4,109 +4,279 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from headrace.cli.options import app_option, json_option, settings_from, target_argument
-from headrace.cli.output import print_json, say
+from headrace.cli import plan
+from headrace.cli.amounts import UNLIMITED, duration, limit, parse_retention, parse_size, size
+from headrace.cli.lag import document_of as lag_document
+from headrace.cli.options import broker_option, json_option, settings_from
+from headrace.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from headrace.runtime.settings import Settings
-    from headrace.triggers.brokers.kafka.plan import Plan, PlannedTopic
+    from headrace.runtime.ports import Lag, Store, TopicInfo
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+_COLUMNS = ("topic", "partitions", "records", "size", "cleanup", "retention")
 
 
-@click.group("topics")
-def command() -> None:
-    """Topics of the broker."""
-
-
-@command.command("plan")
-@target_argument
-@app_option
+@click.group("topics", invoke_without_command=True)
+@broker_option
 @json_option
-def plan(target: str | None, app: str | None, as_json: bool) -> int:
-    """What a Kafka cluster needs for TARGET: topics, groups, transactional ids, access rules. Asks no cluster."""
-    settings = settings_from(target=target, app=app)
-    found = asyncio.run(_plan(settings))
-    if settings.app is None:
-        say(f"headrace: the app has no name yet, {found.app!r} is a guess: on Kafka, `run` wants --app or HEADRACE_APP")
+@click.pass_context
+def command(context: click.Context, broker: str | None, as_json: bool) -> int:
+    """List the topics of the broker, or do something with one of them."""
+    if context.invoked_subcommand is not None:
+        if broker or as_json:
+            raise click.UsageError(f"options go behind the word: headrace topics {context.invoked_subcommand} --json")
+        return 0
+    topics = list(_on(broker, lambda store: store.topics()).values())
+    documents = [document_of(topic) for topic in topics]
     if as_json:
-        print_json(document_of(found))
+        print_json(documents)
+    elif documents:
+        print_table(_COLUMNS, map(_row, topics))
     else:
-        _print(found)
+        say("there are no topics yet: one is made by the first event emitted to it, or `headrace topics create NAME`")
     return 0
 
 
-async def _plan(settings: Settings) -> Plan:
-    from headrace.compose import workshop  # noqa: PLC0415
-    from headrace.triggers.brokers.kafka.plan import plan_of  # noqa: PLC0415
-
-    kafka = settings.kafka
-    replication = kafka.replication_factor if (kafka.replication_factor or 0) > 0 else None
-    async with workshop(settings, Path.cwd()) as shop:
-        functions, user = shop.manifest.functions, kafka.sasl_username
-        return plan_of(shop.app, functions, replication=replication, user=user, said=shop.topics)
+command.add_command(plan.command)
 
 
-def document_of(plan: Plan) -> dict[str, Any]:
-    """A plan as `topics plan --json` prints it."""
-    from dataclasses import asdict  # noqa: PLC0415
+def settings_options(function: F) -> F:
+    """What a topic may be made with: --retention, --retention-bytes, --cleanup, --max-bytes."""
+    for option in (
+        click.option("--max-bytes", metavar="SIZE", callback=parse_size, help="The most one record may have."),
+        click.option(
+            "--cleanup",
+            type=click.Choice(["delete", "compact", "compact,delete"]),
+            help="delete what is old, or compact: keep the last record of each key; or both.",
+        ),
+        click.option(
+            "--retention-bytes",
+            metavar="SIZE",
+            callback=parse_size,
+            help="How much of each partition is kept: 500MB, 10GiB, unlimited.",
+        ),
+        click.option(
+            "--retention", metavar="TIME", callback=parse_retention, help="How long records stay: 12h, 7d, forever."
+        ),
+    ):
+        function = option(function)
+    return function
 
-    fields = asdict(plan)
-    fields["acls"] = [{"principal": plan.principal, **acl} for acl in fields["acls"]]
-    return fields
+
+@command.command("create")
+@click.argument("name")
+@click.option("--partitions", type=click.IntRange(min=1), help="How many (default: the broker's, 4 when embedded).")
+@settings_options
+@broker_option
+@json_option
+def create(name: str, partitions: int | None, broker: str | None, as_json: bool, **given: Any) -> int:
+    """Create the topic NAME. Its records stay for ever unless something else is said."""
+    from headrace.runtime.ports import TopicSpec  # noqa: PLC0415
+
+    spec = _altered(TopicSpec(name), partitions, given)
+
+    async def work(store: Store) -> TopicInfo | None:
+        made = await store.ensure([spec])
+        return (await store.topics([name]))[name] if made else None
+
+    if (topic := _on(broker, work)) is None:
+        say(f"headrace: topic {name!r} exists; `headrace topics alter {name}` changes it")
+        return 1
+    _print_topic(topic, as_json=as_json)
+    return 0
 
 
-def _print(plan: Plan) -> None:
-    from rich.console import Console  # noqa: PLC0415
+@command.command("alter")
+@click.argument("name")
+@click.option("--partitions", type=click.IntRange(min=1), help="How many from now on; never fewer than there are.")
+@settings_options
+@broker_option
+@json_option
+def alter(name: str, partitions: int | None, broker: str | None, as_json: bool, **given: Any) -> int:
+    """Change the settings of the topic NAME; what is not said stays as it is."""
+    if partitions is None and all(value is None for value in given.values()):
+        raise click.UsageError("say what is to change: --partitions, --retention, --retention-bytes, --cleanup, …")
 
-    # Piped, there is no width to keep to.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    console.print(f"What a Kafka cluster needs for the app {plan.app}\n")
-    console.print(_table(("topic", "is", "of", "partitions", "made"), map(_topic_row, plan.topics)))
-    console.print(_table((f"{plan.principal} on", "", "needs"), _rights(plan)))
-    console.print(f"Consumer groups: {', '.join(plan.groups.values())}")
-    if plan.transactional_ids:
-        ids = ", ".join(f"{prefix}<topic>/<partition>" for prefix in plan.transactional_ids.values())
-        console.print(f"Transactional ids: {ids}")
-    console.print(f"\n{_making(plan)}", soft_wrap=True)
+    async def work(store: Store) -> tuple[int, TopicInfo]:
+        before = await _topic(store, name)
+        spec = _altered(replace(before.spec, max_bytes=None), None, given)
+        await store.alter(replace(spec, partitions=partitions))
+        return len(before.bounds), (await store.topics([name]))[name]
+
+    count, topic = _on(broker, work)
+    if len(topic.bounds) > count:
+        say(
+            f"{name} has {len(topic.bounds)} partitions now instead of {count}: many keys belong to another one from "
+            "now on, where their new events have no order with the old ones. Restart the runtimes that emit to it"
+        )
+    _print_topic(topic, as_json=as_json)
+    return 0
 
 
-def _making(plan: Plan) -> str:
-    configs = ", ".join(f"{name}={value}" for name, value in plan.topics[0].configs.items())
-    replication = plan.topics[0].replication
-    replicas = f"{replication} replicas" if replication else "as many replicas as is the broker's default"
-    return (
-        f"Topics that are missing are made with {configs} and {replicas}, if CREATE is allowed. Where it is not, make "
-        "all of them beforehand."
+@command.command("describe")
+@click.argument("name")
+@broker_option
+@json_option
+def describe(name: str, broker: str | None, as_json: bool) -> int:
+    """Show the topic NAME: its settings, its partitions, and how far each group is on it."""
+
+    async def work(store: Store) -> tuple[TopicInfo, list[Lag]]:
+        return await _topic(store, name), [lag for lag in await store.lag("") if lag.partition[0] == name]
+
+    topic, lags = _on(broker, work)
+    if as_json:
+        print_json(_description(topic, lags))
+    else:
+        _print_description(topic, lags)
+    return 0
+
+
+@command.command("delete")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@broker_option
+@json_option
+def delete(name: str, yes: bool, broker: str | None, as_json: bool) -> int:
+    """Delete the topic NAME: its records, and the progress of all groups on it. Nothing brings them back."""
+
+    async def look(store: Store) -> tuple[TopicInfo, list[str]]:
+        return await _topic(store, name), sorted({lag.group for lag in await store.lag("") if lag.partition[0] == name})
+
+    topic, groups = _on(broker, look)
+    _confirm(topic, groups, yes=yes)
+    _on(broker, lambda store: store.delete(name))
+    lost = {"topic": name, "records": _records(topic), "bytes": topic.bytes, "groups": groups}
+    if as_json:
+        print_json(lost)
+    else:
+        say(f"deleted {name}")
+    return 0
+
+
+def document_of(topic: TopicInfo) -> dict[str, Any]:
+    """A topic as `topics --json` prints it."""
+    from headrace.functions.names import is_internal  # noqa: PLC0415
+
+    return {
+        "name": topic.name,
+        "partitions": len(topic.bounds),
+        "records": _records(topic),
+        "bytes": topic.bytes,
+        "cleanup": topic.spec.cleanup,
+        "retention_ms": topic.spec.retention_ms,
+        "retention_bytes": topic.spec.retention_bytes,
+        "max_bytes": topic.max_bytes,
+        "internal": is_internal(topic.name),
+    }
+
+
+def _on(broker: str | None, work: Callable[[Store], Awaitable[T]]) -> T:
+    """The result of `work` on the broker."""
+
+    async def run() -> T:
+        from headrace.compose import open_store  # noqa: PLC0415
+
+        async with open_store(settings_from(broker=broker), Path.cwd()) as store:
+            return await work(store)
+
+    return asyncio.run(run())
+
+
+async def _topic(store: Store, name: str) -> TopicInfo:
+    from headrace.functions.errors import UnknownTopic  # noqa: PLC0415
+
+    topics = await store.topics()
+    if name not in topics:
+        known = ", ".join(sorted(topics)) or "none yet"
+        raise UnknownTopic(f"topic {name!r} does not exist; the topics are: {known}")
+    return topics[name]
+
+
+def _altered(spec: Any, partitions: int | None, given: dict[str, Any]) -> Any:
+    if given["max_bytes"] == UNLIMITED:
+        raise click.BadParameter("a topic cannot be made to take records of any size", param_hint="--max-bytes")
+    return replace(
+        spec,
+        partitions=partitions or spec.partitions,
+        retention_ms=limit(given["retention"], spec.retention_ms),
+        retention_bytes=limit(given["retention_bytes"], spec.retention_bytes),
+        cleanup=given["cleanup"] or spec.cleanup,
+        max_bytes=given["max_bytes"],
     )
 
 
-def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Any:
-    from rich.box import SIMPLE  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table(box=SIMPLE, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
+def _records(topic: TopicInfo) -> int:
+    return sum(bounds.end - bounds.start for bounds in topic.bounds)
 
 
-def _topic_row(topic: PlannedTopic) -> tuple[str, ...]:
-    alike = f"as {', '.join(topic.like)}" if topic.like else "the broker's default"
-    partitions = str(topic.partitions) if topic.partitions else alike
-    return topic.name, ", ".join(topic.kinds), ", ".join(topic.functions), partitions, topic.made
+def _retention(topic: TopicInfo) -> str:
+    spec = topic.spec
+    if "delete" not in spec.cleanup:
+        return "last of each key"
+    limits = [duration(spec.retention_ms)] if spec.retention_ms or not spec.retention_bytes else []
+    return ", ".join([*limits, *([size(spec.retention_bytes)] if spec.retention_bytes else [])])
 
 
-def _rights(plan: Plan) -> Iterable[tuple[str, ...]]:
-    """The rules, with those on one thing together."""
-    operations: dict[tuple[str, str], list[str]] = {}
-    for acl in plan.acls:
-        name = f"{acl.name}*" if acl.pattern == "prefixed" else acl.name
-        operations.setdefault((acl.resource.replace("_", " "), name), []).append(acl.operation)
-    return [(resource, name, ", ".join(some)) for (resource, name), some in operations.items()]
+def _row(topic: TopicInfo) -> Sequence[object]:
+    return (
+        topic.name,
+        len(topic.bounds),
+        _records(topic),
+        size(topic.bytes),
+        topic.spec.cleanup,
+        _retention(topic),
+    )
+
+
+def _print_topic(topic: TopicInfo, *, as_json: bool) -> None:
+    if as_json:
+        print_json(document_of(topic))
+    else:
+        print_table(_COLUMNS, [_row(topic)])
+
+
+def _description(topic: TopicInfo, lags: Sequence[Lag]) -> dict[str, Any]:
+    sizes: Sequence[int | None] = topic.sizes or [None] * len(topic.bounds)
+    return {
+        **document_of(topic),
+        "partitions": [
+            {"partition": number, "start": bounds.start, "end": bounds.end, "bytes": sizes[number]}
+            for number, bounds in enumerate(topic.bounds)
+        ],
+        "groups": [{"group": lag.group, **_without_topic(lag_document(lag))} for lag in sorted(lags)],
+    }
+
+
+def _without_topic(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name != "topic"}
+
+
+def _print_description(topic: TopicInfo, lags: Sequence[Lag]) -> None:
+    document = _description(topic, lags)
+    click.secho(topic.name, bold=True)
+    click.echo(f"  cleanup {topic.spec.cleanup}, kept: {_retention(topic)}, largest record: {size(topic.max_bytes)}")
+    for rows in (document["partitions"], document["groups"]):
+        if rows:
+            click.echo()
+            print_table(list(rows[0]), (list(row.values()) for row in rows))
+
+
+def _confirm(topic: TopicInfo, groups: Sequence[str], *, yes: bool) -> None:
+    progress = f", and the progress of {', '.join(groups)}" if groups else ""
+    lost = f"{_records(topic):,} records ({size(topic.bytes)}) of {topic.name} are lost for good{progress}"
+    if yes:
+        say(lost)
+    elif not sys.stdin.isatty():
+        raise click.UsageError(f"{lost}: say --yes if that is meant")
+    else:
+        click.confirm(f"{lost}. Delete it?", abort=True, err=True)

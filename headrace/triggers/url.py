@@ -48,6 +48,17 @@ def is_embedded(url: str) -> bool:
     return url.startswith(("sqlite:", "memory:"))
 
 
+def path_of(url: str, *, root: Path | None = None) -> Path:
+    """Where the embedded log at `url` lies, without links. Raises `SettingsError` for a broker that is none."""
+    scheme, _, rest = url.partition(":")
+    if scheme != "sqlite":
+        raise SettingsError(
+            f"broker {_shown(url)!r} is not the embedded log, which alone is a file that can be backed up, checked and "
+            "compacted here: a Kafka cluster has tools of its own for that"
+        )
+    return ((root or Path.cwd()) / _path(url, rest)).resolve()
+
+
 async def _open_kafka(bootstrap: str, section: KafkaSection, root: Path) -> Store:
     # Only who uses Kafka pays for loading its client.
     from headrace.triggers.brokers.kafka import KafkaLog, settings_of  # noqa: PLC0415
@@ -58,12 +69,15 @@ async def _open_kafka(bootstrap: str, section: KafkaSection, root: Path) -> Stor
 def _bootstrap(url: str, rest: str) -> str:
     hosts = rest.removeprefix("//").removesuffix("/").split(",")
     if not rest.startswith("//") or not all(_HOST.fullmatch(host) for host in hosts):
-        shown = re.sub(r"//[^/]*@", "//…@", url)  # whoever tries to put a password there is not to see it in a log
         raise SettingsError(
-            f"broker {shown!r} names no Kafka cluster: write kafka://HOST:PORT[,HOST:PORT], for example "
+            f"broker {_shown(url)!r} names no Kafka cluster: write kafka://HOST:PORT[,HOST:PORT], for example "
             "kafka://localhost:9092; user, password and TLS are settings, not part of the URL"
         )
     return ",".join(host if _HOST.fullmatch(host)[2] else f"{host}:9092" for host in hosts)  # type: ignore[index]
+
+
+def _shown(url: str) -> str:
+    return re.sub(r"//[^/]*@", "//…@", url)  # whoever tries to put a password there is not to see it in a log
 
 
 def _path(url: str, rest: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,28 @@ def test_emit_prints_where_the_event_went_and_tail_finds_it_there(shell: Shell) 
 def test_emit_keeps_a_given_id(shell: Shell) -> None:
     assert shell.json("emit", "orders", "1", "--id", "mine")["id"] == "mine"
     assert shell.tail("orders")[0]["id"] == "mine"
+
+
+def test_a_delayed_event_has_no_offset_yet_and_is_there_when_its_time_has_come(shell: Shell) -> None:
+    before = datetime.now(UTC)
+    late = shell.json("emit", "orders", "1", "--delay", "2h", "--id", "late")
+    assert (late["topic"], late["partition"], late["offset"], late["id"]) == ("orders", None, None, "late")
+    assert timedelta(hours=2) <= datetime.fromisoformat(late["not_before"]) - before < timedelta(hours=3)
+    assert shell.run("emit", "orders", "2", "--delay", "1.5h").stdout.startswith("orders at 2")
+    shell.json("emit", "orders", "3", "--delay", "0.2", "--id", "soon")
+    assert shell.json("tail", "orders", "--from", "earliest", "-n", "1")["id"] == "soon"
+    assert shell.json("emit", "orders", "4", "--delay", "0").keys() == {"topic", "partition", "offset", "id"}
+
+
+def test_a_delay_that_is_no_time_is_wrong_usage_and_one_without_end_is_refused(shell: Shell) -> None:
+    assert "write seconds, or 90s, 5m, 2h, 7d" in shell.run("emit", "orders", "1", "--delay", "soon", code=2).stderr
+    assert "ten years at most" in shell.run("emit", "orders", "1", "--delay", "5000d", code=1).stderr
+    assert "ten years at most" in shell.run("emit", "orders", "1", "--delay", "9" * 30, code=2).stderr
+
+
+def test_lines_may_be_delayed_too(shell: Shell) -> None:
+    output = shell.run("emit", "orders", "-", "--delay", "1h", "--json", stdin="1\n2\n").stdout
+    assert [json.loads(line)["offset"] for line in output.splitlines()] == [None, None]
 
 
 def test_emit_takes_lines_of_stdin_with_a_key_from_each(shell: Shell) -> None:
@@ -379,8 +402,11 @@ HEAD = (
         ('@function("t")\ndef f(a: A) -> B: ...', ["functions.py:5", "no topic takes it"]),
         ('@function("t", emits="out")\ndef f(a: A) -> A | B: ...', ["functions.py:5", "one type"]),
         ('@function("t", concurrency=4)\ndef f(a: A): ...', ["functions.py:5", "async def f"]),
-        ('@function("t", rate=4.0)\ndef f(a: A): ...', ["functions.py:5", "not built yet"]),
-        ('@function("t", batch=Batch())\ndef f(a: list[A]): ...', ["functions.py:5", "not built yet"]),
+        ('@function("t", rate="4/s")\ndef f(a: A): ...', ["functions.py:5", "how many events may start in a second"]),
+        ('@function("t", setup=print)\ndef f(a: A): ...', ["functions.py:5", "setup=print does not yield"]),
+        ('@function("t", batch=Batch())\ndef f(a: A): ...', ["functions.py:5", "a: list[…]"]),
+        ('@function("t")\ndef f(a: list[A]): ...', ["functions.py:5", "batch=Batch(size=100, wait=0.5)"]),
+        ('@function("t", breaker=Breaker())\ndef f(a: A): ...', ["functions.py:5", "not built yet"]),
         ('@function("t t")\ndef f(a: A): ...', ["functions.py:5", "topic name"]),
         ("@function\ndef f(a: A): ...", ["functions.py:5", '@function("orders")']),
         (

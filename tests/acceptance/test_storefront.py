@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 
 import pytest
 from harness import STOREFRONT, Mailbox, Shell
@@ -88,6 +90,26 @@ def test_a_missing_secret_refuses_the_start_and_says_how_to_set_it(storefront: S
     refused = storefront.run("run", "--until-idle", code=1)
     assert "SMTP_URL" in refused.stderr
     assert "export SMTP_URL" in refused.stderr
+
+
+def test_two_runtimes_at_once_confirm_each_order_once(storefront: Shell, mailbox: Mailbox) -> None:
+    with (
+        storefront.start("run", stderr=subprocess.PIPE) as one,
+        storefront.start("run", stderr=subprocess.PIPE) as two,
+    ):
+        for runtime in (one, two):
+            assert any("serving" in line for line in runtime.stderr)
+        storefront.run("emit", "orders", "-", "--type", "OrderPlaced", "--key-field", "email", stdin=orders(60))
+        mailbox.wait_for(60)
+        for runtime in (one, two):
+            runtime.send_signal(signal.SIGTERM)
+        for runtime in (one, two):
+            assert "Traceback" not in runtime.communicate()[1]
+            assert runtime.returncode == 0
+    sent = [event["data"]["order_id"] for event in storefront.tail("emails")]
+    assert sorted(sent) == sorted(f"order-{n}" for n in range(60))
+    assert len(mailbox.delivered) == 60
+    assert [row["lag"] for row in storefront.json("lag")] == [0, 0, 0, 0]
 
 
 def test_the_demo_shows_it_and_comes_out_right(shell: Shell) -> None:

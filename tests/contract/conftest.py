@@ -29,14 +29,12 @@ Open = Callable[[], Awaitable[Store]]
 class Kind:
     """A broker and what it can beyond its `Features`. `place` gets a directory and gives what opens clients of one log.
 
-    `shared_groups`: a group may have members in several clients at once. `moves_only_what_moves`: a rebalance leaves
-    partitions alone that stay where they are. `transactional`: its settlements are whole or not at all. `needs`: the
-    fixture whose value `empty` gets first, and `place` then.
+    `moves_only_what_moves`: a rebalance leaves partitions alone that stay where they are. `transactional`: its
+    settlements are whole or not at all. `needs`: the fixture whose value `empty` gets first, and `place` then.
     """
 
     name: str
     place: Callable[[Any], Open]
-    shared_groups: bool
     moves_only_what_moves: bool = True
     transactional: bool = True
     needs: str = "tmp_path"
@@ -71,13 +69,12 @@ def _on(disk: Disk, progress_limit: int | None = None) -> Open:
 
 
 BROKERS = [
-    Kind("sqlite", _sqlite, shared_groups=False),
-    Kind("memory", _memory, shared_groups=True),
-    Kind("memory-at-least-once", _memory_like_kafka, shared_groups=True, transactional=False),
+    Kind("sqlite", _sqlite),
+    Kind("memory", _memory),
+    Kind("memory-at-least-once", _memory_like_kafka, transactional=False),
     Kind(
         "kafka",
         _kafka,
-        shared_groups=True,
         moves_only_what_moves=False,
         transactional=False,
         needs="contract_kafka",
@@ -86,7 +83,6 @@ BROKERS = [
     Kind(
         "kafka-transactional",
         _kafka_in_transactions,
-        shared_groups=True,
         moves_only_what_moves=False,
         needs="contract_kafka",
         empty=emptied,

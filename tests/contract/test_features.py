@@ -24,14 +24,6 @@ async def test_progress_over_its_limit_is_refused_and_nothing_is_written(broker,
     assert await broker.lag("app.f") == []
 
 
-async def test_only_one_client_serves_a_group_where_groups_are_not_shared(broker, client, join, kind):
-    if kind.shared_groups:
-        pytest.skip("groups are shared on this broker")
-    await join(broker, "app.f", "orders")
-    with pytest.raises(BrokerError, match=r"group 'app\.f' is already served by process \d+"):
-        await join(await client(), "app.f", "orders")
-
-
 async def test_the_cluster_names_the_log_and_is_the_same_for_all_clients(broker, client):
     assert broker.cluster
     assert (await client()).cluster == broker.cluster

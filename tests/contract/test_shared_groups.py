@@ -13,12 +13,6 @@ from headrace.runtime.ports import Settlement
 ORDERS = [("orders", 0), ("orders", 1), ("orders", 2)]
 
 
-@pytest.fixture(autouse=True)
-def _only_where_groups_are_shared(kind):
-    if not kind.shared_groups:
-        pytest.skip(f"on {kind.name} one client at a time serves a group")
-
-
 class Owner:
     """Keeps what it owns up to date, with epochs, and writes down every call in a history that owners share."""
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
+import shutil
 import signal
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from headrace.functions.errors import BrokerError
 from headrace.producer import connect
-from headrace.runtime.ports import TopicSpec
+from headrace.runtime.ports import Partition, TopicSpec
 from headrace.triggers.brokers.sqlite import SqliteLog
+from headrace.triggers.brokers.sqlite.heart import Times
 
 EMIT = """
 import sys
@@ -30,6 +32,8 @@ from headrace.triggers.brokers.sqlite import SqliteLog
 class Group:
     async def assigned(self, partitions):
         print("serving", *sorted(one.epoch for one in partitions), flush=True)
+    async def revoked(self, partitions):
+        pass
 
 async def main():
     log = await SqliteLog.open(sys.argv[1])
@@ -42,13 +46,26 @@ asyncio.run(main())
 
 class Group:
     def __init__(self) -> None:
-        self.epochs: list[int] = []
+        self.epochs: dict[Partition, int] = {}
 
     async def assigned(self, partitions):
-        self.epochs = [one.epoch for one in partitions]
+        self.epochs |= {one.partition: one.epoch for one in partitions}
 
     async def revoked(self, partitions):
-        self.epochs = []
+        for partition in partitions:
+            del self.epochs[partition]
+
+
+async def until(log: SqliteLog, condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await log.changed(0.02)
+
+
+def member_id(log: SqliteLog) -> str:
+    """The id of the one member this client has."""
+    (membership,) = log._memberships.values()
+    return membership.id
 
 
 @pytest.fixture
@@ -91,29 +108,59 @@ async def test_several_processes_make_one_log_and_one_topic_together(tmp_path):
     await log.close()
 
 
-async def test_a_group_is_served_by_one_process_and_free_when_that_dies(log):
+async def test_two_processes_share_a_group_and_one_has_it_all_when_the_other_dies(log):
     serving = await python(SERVE, log.path)
-    assert re.fullmatch(rb"serving 1 1\n", await serving.stdout.readline())
-    with pytest.raises(BrokerError, match=rf"'app\.f' is already served by process {serving.pid} on .*: stop that one"):
-        await log.join("app.f", ["t"], Group())
-    await log.join("app.other", ["t"], Group())
+    assert await serving.stdout.readline() == b"serving 1 1\n"
+    group = Group()
+    await log.join("app.f", ["t"], group)
+    assert list(group.epochs.values()) == [2]
+    os.kill(serving.pid, signal.SIGKILL)
+    await serving.communicate()
+    await until(log, lambda: len(group.epochs) == 2)
+    assert list(group.epochs.values()) == [2, 2]
+
+
+async def test_what_a_process_that_died_had_is_there_for_the_next_one_at_once(log):
+    serving = await python(SERVE, log.path)
+    assert await serving.stdout.readline() == b"serving 1 1\n"
     os.kill(serving.pid, signal.SIGKILL)
     await serving.communicate()
     group = Group()
     await log.join("app.f", ["t"], group)
-    assert group.epochs == [2, 2]
+    assert list(group.epochs.values()) == [2, 2]
 
 
-async def test_a_group_is_not_served_twice_by_one_process_either(log, tmp_path):
+async def test_a_client_joins_a_group_once(log, tmp_path):
     member = await log.join("app.f", ["t"], Group())
-    with pytest.raises(BrokerError, match=f"already served by process {os.getpid()} on"):
+    with pytest.raises(BrokerError, match=r"'app\.f' was already joined through this client of .*: leave it first, or"):
         await log.join("app.f", ["t"], Group())
-    other = await SqliteLog.open(tmp_path / "log.db")
-    with pytest.raises(BrokerError, match="already served"):
-        await other.join("app.f", ["t"], Group())
+    await log.join("app.other", ["t"], Group())
     await member.leave()
-    await other.join("app.f", ["t"], Group())
+    await log.join("app.f", ["t"], Group())
+
+
+async def test_a_group_goes_on_when_its_folder_for_pulses_is_cleared(log, tmp_path):
+    one, two = Group(), Group()
+    other = await SqliteLog.open(log.path, times=Times(session=1.5))
+    await log.join("app.f", ["t"], one)
+    await other.join("app.f", ["t"], two)
+    shutil.rmtree(tmp_path / "log.db.run")
+    await until(log, lambda: len(list(tmp_path.glob("log.db.run/*.live"))) == 2)  # they are there again
+    assert (list(one.epochs.values()), list(two.epochs.values())) == ([1], [2])
     await other.close()
+    await until(log, lambda: len(one.epochs) == 2)
+
+
+async def test_what_dead_members_left_behind_is_swept_up_by_the_next_that_joins(log, tmp_path):
+    serving = await python(SERVE, log.path)
+    assert await serving.stdout.readline() == b"serving 1 1\n"
+    os.kill(serving.pid, signal.SIGKILL)
+    await serving.communicate()
+    member = await log.join("app.f", ["t"], Group())
+    (left,) = tmp_path.glob("log.db.run/*.live")
+    assert left.stem == member_id(log)
+    await member.leave()
+    assert list(tmp_path.glob("log.db.run/*.live")) == []
 
 
 async def test_connections_of_one_process_do_not_disturb_each_other(log):

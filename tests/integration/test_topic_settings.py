@@ -6,6 +6,7 @@ import pytest
 import structlog
 from kafkaclient import fresh, quick
 
+from headrace import connect
 from headrace.compose import engine_of, workshop
 from headrace.functions.errors import SettingsError
 from headrace.runtime.ports import TopicSpec
@@ -51,7 +52,8 @@ async def store(request, tmp_path):
 def names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = {"app": fresh("shop"), "orders": fresh("orders"), "emails": fresh("emails")}
-    for file, text in (("functions.py", FUNCTIONS), ("headrace.toml", SETTINGS)):
+    for file, template in (("functions.py", FUNCTIONS), ("headrace.toml", SETTINGS)):
+        text = template
         for name, value in found.items():
             text = text.replace(f"{{{name}}}", value)
         (tmp_path / file).write_text(text)
@@ -92,8 +94,8 @@ async def test_a_topic_that_is_there_is_left_as_it_is_and_the_difference_is_told
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('retention = "7 fortnights"', r"topics\.orders\.retention: '7 fortnights' is not a span of time"),
-        ('retention_bytes = "much"', r"topics\.orders\.retention_bytes: 'much' is not a size"),
+        ('retention = "7 fortnights"', r"topics\.orders\.retention: '7 fortnights' is no span of time"),
+        ('retention_bytes = "much"', r"topics\.orders\.retention_bytes: 'much' is no size"),
         ("partitions = 0", r"topics\.orders\.partitions: .*greater than or equal to 1"),
         ('cleanup = "sometimes"', r"topics\.orders\.cleanup: "),
         ("partition = 3", r"no setting 'topics\.orders\.partition'"),
@@ -104,3 +106,14 @@ def test_what_is_wrong_with_a_setting_of_a_topic_is_named(tmp_path, monkeypatch,
     (tmp_path / "headrace.toml").write_text(f"[topics.orders]\n{text}\n")
     with pytest.raises(SettingsError, match=message):
         read_settings(tmp_path)
+
+
+async def test_a_topic_that_a_producer_makes_is_made_as_the_settings_say(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "headrace.toml").write_text('[topics.orders]\npartitions = 7\nretention = "7d"\n')
+    async with connect("sqlite:log.db") as log:
+        await log.emit("orders", {"n": 1})
+    store = await SqliteLog.open(tmp_path / "log.db")
+    made = (await store.topics())["orders"].spec
+    await store.close()
+    assert (made.partitions, made.retention_ms) == (7, WEEK_MS)

@@ -41,7 +41,7 @@ async def test_the_settings_that_make_a_commit_durable_are_in_force(tmp_path):
 async def test_what_waits_becomes_one_commit(tmp_path):
     files = await asyncio.to_thread(Files.open, tmp_path / "log.db")
     commits = []
-    writing = Writer(files, lambda: commits.append(1))
+    writing = Writer(files, commits.append)
     with Turnstile(files.turnstile.path):  # of its own: nobody gets a turn
         calls = [asyncio.create_task(writing.do(id)) for _ in range(100)]
         await asyncio.sleep(0)

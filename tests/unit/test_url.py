@@ -4,7 +4,7 @@ import pytest
 
 from headrace.functions.errors import SettingsError
 from headrace.runtime.ports import TopicSpec
-from headrace.triggers.url import is_embedded, open_broker
+from headrace.triggers.url import is_embedded, open_broker, path_of
 
 
 async def test_a_sqlite_path_is_relative_to_the_root(tmp_path):
@@ -68,3 +68,13 @@ def test_only_logs_of_our_own_are_embedded():
     assert is_embedded("sqlite:.headrace/log.db")
     assert is_embedded("memory:")
     assert not is_embedded("kafka://localhost:9092")
+
+
+def test_only_the_embedded_log_has_a_path(tmp_path):
+    assert path_of("sqlite:log.db", root=tmp_path) == tmp_path / "log.db"
+    (tmp_path / "link").symlink_to(tmp_path / "log.db")
+    assert path_of("sqlite:link", root=tmp_path) == tmp_path / "log.db"
+    for url in ("kafka://me:secret@localhost", "memory:", "log.db"):
+        with pytest.raises(SettingsError, match="not the embedded log") as refusal:
+            path_of(url)
+        assert "secret" not in str(refusal.value)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from headrace.functions.errors import BrokerError, Fenced, UnknownTopic
 from headrace.functions.names import TOPIC_RULE, is_topic
-from headrace.runtime.ports import Features, Settlement, TopicSpec
+from headrace.runtime.ports import Append, Features, Settlement, TopicSpec
+from headrace.sandbox.headers import record_size
 
 MOST_PARTITIONS = 1024
 
@@ -24,6 +25,46 @@ def check_spec(spec: TopicSpec) -> None:
         raise BrokerError(
             f"topic {spec.name!r}: cleanup={spec.cleanup!r} is not 'delete', 'compact' or 'compact,delete'"
         )
+    for setting in ("retention_ms", "retention_bytes", "max_bytes"):
+        if (value := getattr(spec, setting)) is not None and value < 1:
+            raise BrokerError(f"topic {spec.name!r}: {setting}={value} is not 1 or more; None is no limit")
+
+
+def check_append(append: Append, spec: TopicSpec) -> None:
+    """Raise `BrokerError` for a record that a topic's settings do not allow."""
+    if append.key is None and "compact" in spec.cleanup:
+        raise keyless(spec.name)
+    if spec.max_bytes is None:
+        return
+    if (size := record_size(append.key, append.value, append.headers)) > spec.max_bytes:
+        raise BrokerError(
+            f"a record of {size:,} bytes is too large for topic {spec.name!r}, which takes {spec.max_bytes:,}: send "
+            f"less, or raise the limit with `headrace topics alter {spec.name} --max-bytes N`"
+        )
+
+
+def keyless(topic: str) -> BrokerError:
+    """The error for a record without a key in a compacted topic."""
+    return BrokerError(
+        f"topic {topic!r} is compacted (it keeps the last record of each key), so a record without a key cannot be "
+        "appended to it: give it a key"
+    )
+
+
+def fewer_partitions(name: str, count: int, wanted: int) -> BrokerError:
+    """The error for taking partitions away."""
+    return BrokerError(
+        f"topic {name!r} has {count} partitions and cannot have {wanted}: partitions can only be added, because "
+        "records lie in them. For fewer, make another topic and copy what is needed"
+    )
+
+
+def still_read(name: str, group: str, member: str) -> BrokerError:
+    """The error for deleting a topic that somebody reads."""
+    return BrokerError(
+        f"topic {name!r} is being read by group {group!r} ({member}): stop what serves it, or take the topic out of "
+        "its subscription, and delete it then"
+    )
 
 
 def unknown_topic(name: str, others: Iterable[str]) -> UnknownTopic:
@@ -47,6 +88,15 @@ def refuse_transactions(group: str, *, wanted: bool, features: Features) -> None
         raise BrokerError(
             f"group {group!r} asks for settlements that are visible whole or not at all; this log does not have them: "
             "use guarantee='at-least-once', or another broker"
+        )
+
+
+def refuse_delayed(appends: Sequence[Append], features: Features) -> None:
+    """Raise `BrokerError` if a record is to wait for its time where none can."""
+    if not features.delayed and any(one.not_before_ms for one in appends):
+        raise BrokerError(
+            "this log cannot keep an event back until its time (delay, not_before): emit it when the time has come, "
+            "or use the embedded log (--broker sqlite:PATH)"
         )
 
 

@@ -43,7 +43,14 @@ class Groups:
         partitions = {partition for _, partition in marks}
         bounds = await ask("asking for the ends of partitions", lambda: self._cluster.bounds(partitions))
         return [
-            Lag(group, partition, mark.watermark, await self._end(partition, mark, bounds[partition]), mark.progress)
+            Lag(
+                group,
+                partition,
+                mark.watermark,
+                await self._end(partition, mark, bounds[partition]),
+                mark.progress,
+                bounds[partition].start,
+            )
             for (group, partition), mark in marks.items()
         ]
 

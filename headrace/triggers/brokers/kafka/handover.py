@@ -11,7 +11,7 @@ from headrace.runtime.ports import Bounds, Partition
 from headrace.triggers.brokers.kafka.cluster import Cluster
 from headrace.triggers.brokers.kafka.mark import Mark
 
-_DOUBTS = 3  # how often an end before the committed offset is asked for again before it is believed
+_DOUBTS = 10  # how often an end before the committed offset is asked for again before it is believed
 _PAUSE_S = 1.0
 
 log = structlog.get_logger("headrace")

@@ -17,10 +17,12 @@ from headrace.runtime.ports import (
     Position,
     Rebalance,
     Settlement,
+    Ticket,
     TopicInfo,
     TopicSpec,
 )
 from headrace.triggers.brokers.kafka.afterglow import Afterglow
+from headrace.triggers.brokers.kafka.alteration import Alteration
 from headrace.triggers.brokers.kafka.calls import Calls
 from headrace.triggers.brokers.kafka.claims import Claim, Claims
 from headrace.triggers.brokers.kafka.cluster import Cluster
@@ -34,7 +36,7 @@ from headrace.triggers.brokers.kafka.publisher import Publisher
 from headrace.triggers.brokers.kafka.reader import Reader
 from headrace.triggers.brokers.kafka.settings import KafkaSettings
 from headrace.triggers.brokers.kafka.topics import Topics
-from headrace.triggers.brokers.refusal import fenced
+from headrace.triggers.brokers.refusal import fenced, refuse_delayed
 
 
 class KafkaLog:
@@ -57,9 +59,10 @@ class KafkaLog:
         self._cluster = Cluster(settings, self._calls)
         afterglow = Afterglow()
         self._topics = Topics(settings, self._cluster, afterglow)
+        self._alteration = Alteration(self._cluster, self._topics, settings.timeout_s)
         self._reader = Reader(self._calls, self._cluster, self._topics)
         self._groups = Groups(self._cluster, self._topics, self._reader, afterglow)
-        self._publisher = Publisher(Producer(settings), self._calls, self._size_limit)
+        self._publisher = Publisher(Producer(settings), self._calls, self._describe)
         self._claims = Claims()
         self._desk = Desk(settings, self._calls, self._cluster, self._topics, self._claims, afterglow)
         self._members: list[KafkaMember] = []
@@ -83,9 +86,15 @@ class KafkaLog:
         state = "closed" if self._calls.is_closed else f"open, serving {groups or 'no group'}"
         return f"<KafkaLog at {self._calls.where}: {state}>"
 
-    async def append(self, appends: Sequence[Append]) -> Sequence[Position]:
-        """See `ports.Broker.append`. Each partition's records are written whole or not at all, as a rule."""
+    async def append(self, appends: Sequence[Append], *, ticket: Ticket | None = None) -> Sequence[Position]:
+        """See `ports.Broker.append`. Each partition's records are written whole or not at all, as a rule.
+
+        The client sends again by itself what was not acknowledged, and Kafka takes it once; when it gives up, nothing
+        can tell whether that was written.
+        """
+        _ = ticket
         self._calls.check()
+        refuse_delayed(appends, self.features)
         positions = await self._publisher.publish(appends, await self._topics.placed(appends))
         self._reader.appended()
         return positions
@@ -93,6 +102,7 @@ class KafkaLog:
     async def settle(self, settlement: Settlement) -> None:
         """See `ports.Broker.settle`: the appends are acknowledged, then the progress is committed; or a transaction."""
         self._calls.check()
+        refuse_delayed(settlement.appends, self.features)
         if (size := len(settlement.progress)) > PROGRESS_LIMIT:
             raise BrokerError(
                 f"progress of group {settlement.group!r} has {size} bytes; {PROGRESS_LIMIT} are the limit here"
@@ -123,6 +133,14 @@ class KafkaLog:
     async def ensure(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         """See `ports.Admin.ensure`."""
         return await self._topics.ensure(topics)
+
+    async def alter(self, topic: TopicSpec) -> None:
+        """See `ports.Admin.alter`."""
+        await self._alteration.alter(topic)
+
+    async def delete(self, name: str) -> None:
+        """See `ports.Admin.delete`. Kafka forgets the progress of groups on it in its own time."""
+        await self._alteration.delete(name)
 
     async def topics(self, names: Collection[str] | None = None) -> dict[str, TopicInfo]:
         """See `ports.Admin.topics`. The end of a partition is its last stable offset."""
@@ -177,6 +195,5 @@ class KafkaLog:
                 "kafka.instance_id unset"
             )
 
-    async def _size_limit(self, topic: str) -> str:
-        info = (await self._topics.describe([topic])).get(topic)
-        return "less" if info is None or info.max_bytes is None else f"{info.max_bytes} bytes"
+    async def _describe(self, topic: str) -> TopicInfo | None:
+        return (await self._topics.describe([topic])).get(topic)

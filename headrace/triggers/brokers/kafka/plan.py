@@ -23,8 +23,8 @@ class PlannedTopic:
     """A topic, what it is for, and what it is like if headrace makes it.
 
     `like` are the topics of which it gets the largest number of partitions and the largest `max.message.bytes`; none:
-    the broker's default. `partitions` is their number where settings say it. `replication` None is the broker's default, too. `made` is when headrace makes it, if it is
-    missing.
+    the broker's default. `partitions` is their number where settings say it. `replication` None is the broker's
+    default, too. `made` is when headrace makes it, if it is missing.
     """
 
     name: str

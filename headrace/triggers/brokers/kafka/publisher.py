@@ -9,27 +9,31 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from aiokafka import errors
 
 from headrace.functions.errors import BrokerError, BrokerUnavailable
-from headrace.runtime.ports import Append, Partition, Position
+from headrace.runtime.ports import Append, Partition, Position, TopicInfo
 from headrace.sandbox.headers import unpack
 from headrace.triggers.brokers.kafka.calls import Calls
 from headrace.triggers.brokers.kafka.producer import Producer
+from headrace.triggers.brokers.refusal import keyless
 
 _TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 
 
 class Publisher:
-    """Writes records through one producer. `size_limit` tells how many bytes a topic takes, for a message."""
+    """Writes records through one producer. `describe` tells of a topic that refused something."""
 
-    def __init__(self, producer: Producer, calls: Calls, size_limit: Callable[[str], Awaitable[str]]) -> None:
+    def __init__(
+        self, producer: Producer, calls: Calls, describe: Callable[[str], Awaitable[TopicInfo | None]]
+    ) -> None:
         self._producer = producer
         self._calls = calls
-        self._size_limit = size_limit
+        self._describe = describe
         self._queues: dict[Partition, deque[tuple[Append, _Call, int]]] = {}
         self._pumps: set[asyncio.Task[None]] = set()
 
@@ -104,7 +108,7 @@ class Publisher:
 
     async def _refused(self, place: Partition, parts: list[tuple[Append, _Call, int]], error: BrokerError) -> None:
         if not isinstance(error.__cause__, _TOO_LARGE):
-            _fail(parts, error)
+            await self._unfit(place, parts, error)
         elif len(parts) == 1:
             _fail(parts, await self._too_large(place, parts[0][0], error))
         else:  # the topic takes less than a batch of ours: half of it, perhaps
@@ -112,16 +116,31 @@ class Publisher:
                 while half:
                     await self._write(place, half)
 
+    async def _unfit(self, place: Partition, parts: list[tuple[Append, _Call, int]], error: BrokerError) -> None:
+        # Kafka refuses a whole batch for one record that its topic does not take, and aiokafka knows no error for it.
+        info = None
+        if any(append.key is None for append, _, _ in parts):
+            with suppress(BrokerError):
+                info = await self._describe(place[0])
+        if info is None or "compact" not in info.spec.cleanup:
+            return _fail(parts, error)
+        for part in [part for part in parts if part[0].key is None]:
+            part[1].fail(keyless(place[0]))
+        others = deque(part for part in parts if part[0].key is not None)
+        while others:
+            await self._write(place, others)
+        return None
+
     def _tell(self, place: Partition, parts: Sequence[tuple[Append, _Call, int]], first: int) -> None:
         for n, (_, call, index) in enumerate(parts):
             call.succeed(index, Position(*place, first + n if first >= 0 else -1))
 
     async def _too_large(self, place: Partition, append: Append, error: BrokerError) -> BrokerError:
         size = len(append.key or b"") + len(append.value or b"") + len(append.headers)
-        try:
-            limit = await self._size_limit(place[0])
-        except BrokerError:
-            limit = "less"
+        limit = "less"
+        with suppress(BrokerError):
+            info = await self._describe(place[0])
+            limit = "less" if info is None or info.max_bytes is None else f"{info.max_bytes} bytes"
         refusal = BrokerError(
             f"a record of {size} bytes is too large for topic {place[0]!r}, which takes {limit} (max.message.bytes, "
             "with about 100 bytes of overhead): send less, or raise the topic's limit"

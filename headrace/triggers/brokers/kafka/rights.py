@@ -17,6 +17,8 @@ _OPERATIONS = {
         "writing": "WRITE",
         "settling": "WRITE",
         "making": "CREATE",
+        "altering": "ALTER and ALTER_CONFIGS",
+        "deleting": "DELETE",
         "asking": "DESCRIBE",
         "waiting": "DESCRIBE",
         "": "READ",

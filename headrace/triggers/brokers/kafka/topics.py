@@ -89,6 +89,7 @@ class Topics:
                 bytes=sum(sizes.get((name, number), 0) for number in range(count)),
                 spec=_spec_of(name, count, configs.get(name, {})),
                 max_bytes=_number(configs.get(name, {}).get("max.message.bytes")),
+                sizes=[sizes.get((name, number), 0) for number in range(count)],
             )
             for name, count in sorted(counts.items())
         }

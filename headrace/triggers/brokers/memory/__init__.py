@@ -1,8 +1,8 @@
 """A log in memory, with a clock and faults that a test owns. The simulation and the test kit stand on it.
 
 `disk` is what survives, made of `journal`s. `log` is one client of it: `client` its life, `writer` its writes, `watch`
-its waiting, `member` its part in a `group`, whose shares `assignment` reckons. `clock` is virtual time, `faults` what
-may go wrong.
+its waiting, `promoter` its part in what waits for its time, `member` its part in a `group`, whose shares `assignment`
+reckons. `clock` is virtual time, `faults` what may go wrong.
 """
 
 from headrace.triggers.brokers.memory.clock import VirtualClock

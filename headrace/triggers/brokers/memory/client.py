@@ -13,6 +13,7 @@ from headrace.runtime.ports import Clock
 from headrace.triggers.brokers.memory.disk import Disk
 from headrace.triggers.brokers.memory.faults import Crash, Faults, Step
 from headrace.triggers.brokers.memory.group import Group, Seat
+from headrace.triggers.brokers.memory.promoter import Promoter
 from headrace.triggers.brokers.memory.watch import Watch
 
 
@@ -52,6 +53,7 @@ class Client:
         self._on_kill = on_kill
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._thaw: asyncio.Event | None = None
+        self._promoter = Promoter(disk, clock, lambda: self._thaw is not None)
         self._session_over: Callable[[], None] = lambda: None
         self._context = copy_context()
 
@@ -160,6 +162,7 @@ class Client:
 
     def _end(self) -> None:
         self.watch.close()
+        self._promoter.close()
         for seat in self.seats:
             seat.ended()
         for task in self._tasks:

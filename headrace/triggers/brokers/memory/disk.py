@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
 from headrace.functions.partition import partition_of
-from headrace.runtime.ports import Append, Assigned, Lag, Partition, Position, Settlement, TopicInfo, TopicSpec
+from headrace.runtime.ports import (
+    Append,
+    Assigned,
+    Lag,
+    Partition,
+    Position,
+    Settlement,
+    Ticket,
+    TopicInfo,
+    TopicSpec,
+)
 from headrace.triggers.brokers.memory.journal import Journal
-from headrace.triggers.brokers.refusal import check_spec, fenced, no_partition, unknown_topic
+from headrace.triggers.brokers.refusal import (
+    check_append,
+    check_spec,
+    fenced,
+    fewer_partitions,
+    no_partition,
+    unknown_topic,
+)
 
 if TYPE_CHECKING:
     from headrace.triggers.brokers.memory.group import Group
@@ -55,6 +73,12 @@ class Disk:
     topics: dict[str, Topic] = field(default_factory=dict)
     progress: dict[Claim, Progress] = field(default_factory=dict)
     owners: dict[Claim, Owner] = field(default_factory=dict)
+    answers: dict[str, dict[int, list[Position]]] = field(default_factory=dict)
+    """What each producer was answered, by the number of its append."""
+    delayed: list[tuple[int, int, Append]] = field(default_factory=list)
+    """What waits for its time, as a heap by that and by the order it came."""
+    held: int = 0
+    """How many records ever waited for their time."""
     version: int = 0
     """Grows with each write."""
     clients: int = 0
@@ -72,18 +96,54 @@ class Disk:
         self._written()
         return made
 
+    def alter(self, spec: TopicSpec) -> None:
+        """See `ports.Admin.alter`."""
+        check_spec(spec)
+        topic = self.topic(spec.name)
+        count = len(topic.journals)
+        wanted = spec.partitions or count
+        if wanted < count:
+            raise fewer_partitions(spec.name, count, wanted)
+        topic.journals += [Journal() for _ in range(wanted - count)]
+        topic.spec = replace(spec, partitions=wanted, max_bytes=spec.max_bytes or topic.spec.max_bytes)
+        self._written()
+
+    def delete(self, name: str) -> None:
+        """Delete a topic and all progress on it. Raises `UnknownTopic`."""
+        del self.topics[self.topic(name).spec.name]
+        self.delayed = [one for one in self.delayed if one[2].topic != name]
+        heapify(self.delayed)
+        for claim in [claim for claim in self.progress if claim[1][0] == name]:
+            del self.progress[claim]  # its epoch stays: the topic may be made again
+        self._written()
+
     def apply(
-        self, appends: Sequence[Append], now_ms: int, *, settled: Claim | None = None, progress: Progress | None = None
+        self,
+        appends: Sequence[Append],
+        now_ms: int,
+        *,
+        settled: Claim | None = None,
+        progress: Progress | None = None,
+        ticket: Ticket | None = None,
     ) -> list[Position]:
-        """Write these records, whose partitions are `placed`, and the progress of `settled`, as one."""
-        positions = [
-            Position(one.topic, one.partition, self.journal((one.topic, one.partition)).append(one, now_ms))
-            for one in appends
-        ]
+        """Write these records, whose partitions are `placed`, the progress of `settled` and the answer, as one."""
+        positions = [self._enter(one, now_ms) for one in appends]
         if settled is not None and progress is not None:
             self.progress[settled] = progress
+        if ticket is not None:
+            answers = self.answers.get(ticket.producer, {})
+            kept = {number: answer for number, answer in answers.items() if number >= ticket.answered}
+            self.answers[ticket.producer] = {**kept, ticket.number: positions}
         self._written()
         return positions
+
+    def promote(self, now_ms: int) -> None:
+        """What has waited until now enters its topic, as one write."""
+        due = []
+        while self.delayed and self.delayed[0][0] <= now_ms:
+            due.append(heappop(self.delayed)[2])
+        if due:
+            self.apply(due, now_ms)
 
     def has(self, settlement: Settlement) -> bool:
         """Whether the progress of this very settlement is the last that was written."""
@@ -91,16 +151,17 @@ class Disk:
         return written == Progress(settlement.watermark, settlement.progress)
 
     def placed(self, append: Append) -> Append:
-        """The same record with a partition. Raises `UnknownTopic`, and `BrokerError` for a partition not there."""
+        """The same record with a partition, unless it waits for its time, and gets one then.
+
+        Raises `UnknownTopic`, and `BrokerError` for a partition not there.
+        """
         topic = self.topic(append.topic)
+        check_append(append, topic.spec)
         if append.partition >= 0:
             self.journal((append.topic, append.partition))
+        if append.partition >= 0 or append.not_before_ms:
             return append
-        count = len(topic.journals)
-        if append.key is not None:
-            number = partition_of(append.key, count)
-        else:
-            number, topic.turn = topic.turn % count, topic.turn + 1
+        number = self._choose(append)
         return Append(append.topic, number, append.timestamp, append.key, append.value, append.headers)
 
     def topic(self, name: str) -> Topic:
@@ -146,7 +207,7 @@ class Disk:
     def lag(self, prefix: str) -> list[Lag]:
         """The progress of all groups whose names begin with `prefix`."""
         return [
-            Lag(group, partition, watermark, self.journal(partition).end, progress)
+            Lag(group, partition, watermark, self.journal(partition).end, progress, self.journal(partition).start)
             for (group, partition), (watermark, progress) in sorted(self.progress.items())
             if group.startswith(prefix)
         ]
@@ -159,16 +220,34 @@ class Disk:
                 [journal.bounds for journal in topic.journals],
                 sum(journal.bytes for journal in topic.journals),
                 topic.spec,
+                topic.spec.max_bytes,
+                [journal.bytes for journal in topic.journals],
             )
             for name, topic in sorted(self.topics.items())
         }
+
+    def _choose(self, append: Append) -> int:
+        topic = self.topics[append.topic]
+        if append.key is not None:
+            return partition_of(append.key, len(topic.journals))
+        topic.turn += 1
+        return (topic.turn - 1) % len(topic.journals)
+
+    def _enter(self, append: Append, now_ms: int) -> Position:
+        topic, partition = append.topic, append.partition
+        if append.not_before_ms > now_ms:
+            self.held += 1
+            heappush(self.delayed, (append.not_before_ms, self.held, append))
+            return Position(topic, partition, -1)
+        if partition < 0:
+            partition = self._choose(append)
+        return Position(topic, partition, self.journal((topic, partition)).append(append, now_ms))
 
     def _create(self, spec: TopicSpec) -> bool:
         if spec.name in self.topics:
             return False
         count = spec.partitions or self.default_partitions
-        kept = TopicSpec(spec.name, count, spec.retention_ms, spec.retention_bytes, spec.cleanup)
-        self.topics[spec.name] = Topic(kept, [Journal() for _ in range(count)])
+        self.topics[spec.name] = Topic(replace(spec, partitions=count), [Journal() for _ in range(count)])
         return True
 
     def _written(self) -> None:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from headrace.runtime.ports import Partition
 
-Action = Literal["append", "settle", "progress", "fetch", "read", "ensure"]
+Action = Literal["append", "settle", "progress", "fetch", "read", "ensure", "alter", "delete"]
 
 
 class Crash(BaseException):
@@ -22,7 +22,8 @@ class Step(NamedTuple):
 
     `append`: records become durable; `group` and `partition` are set if for a settlement of an at-least-once disk,
     whose `progress` is a step of its own. `settle`: a whole settlement of a transactional disk. `fetch`: a poll
-    (`partition` None), or what it takes of one partition. `read`, `ensure`: what `ports.Reader` and `ports.Admin` do.
+    (`partition` None), or what it takes of one partition. `read`, `ensure`, `alter`, `delete`: what `ports.Reader` and
+    `ports.Admin` do.
     `records` is the number of records written.
     """
 

@@ -16,6 +16,7 @@ from headrace.runtime.ports import (
     Position,
     Rebalance,
     Settlement,
+    Ticket,
     TopicInfo,
     TopicSpec,
 )
@@ -25,7 +26,7 @@ from headrace.triggers.brokers.memory.faults import Faults, Step
 from headrace.triggers.brokers.memory.group import Group
 from headrace.triggers.brokers.memory.member import MemoryMember
 from headrace.triggers.brokers.memory.writer import Writer
-from headrace.triggers.brokers.refusal import refuse_transactions
+from headrace.triggers.brokers.refusal import refuse_delayed, refuse_transactions, still_read
 from headrace.triggers.brokers.selection import chosen
 
 
@@ -52,10 +53,11 @@ class MemoryLog:
     ) -> None:
         self.features = Features(
             transactions=disk.transactional,
-            delayed=False,
+            delayed=disk.transactional,
             progress_limit=progress_limit,
             seek_by_time=True,
             rebalance_s=rebalance_s,
+            once=disk.transactional,
         )
         self.cluster = disk.cluster
         self.disk = disk
@@ -78,12 +80,14 @@ class MemoryLog:
         """Whether it is `open`, `frozen`, `closed` or `killed`."""
         return self._client.state
 
-    async def append(self, appends: Sequence[Append]) -> Sequence[Position]:
+    async def append(self, appends: Sequence[Append], *, ticket: Ticket | None = None) -> Sequence[Position]:
         """See `ports.Broker.append`: all or nothing, but on an at-least-once disk for each partition by itself."""
-        return await self._writer.append(appends)
+        refuse_delayed(appends, self.features)
+        return await self._writer.append(appends, ticket)
 
     async def settle(self, settlement: Settlement) -> None:
         """See `ports.Broker.settle`, and `Disk.transactional` for what is written together."""
+        refuse_delayed(settlement.appends, self.features)
         await self._writer.settle(settlement)
 
     async def join(
@@ -112,6 +116,19 @@ class MemoryLog:
         """See `ports.Admin.ensure`."""
         await self._client.turn(Step(self.name, "ensure"))
         return self.disk.ensure(topics)
+
+    async def alter(self, topic: TopicSpec) -> None:
+        """See `ports.Admin.alter`. A log in memory keeps its records for as long as it lives, whatever is set."""
+        await self._client.turn(Step(self.name, "alter"))
+        self.disk.alter(topic)
+
+    async def delete(self, name: str) -> None:
+        """See `ports.Admin.delete`."""
+        await self._client.turn(Step(self.name, "delete"))
+        for group in self.disk.groups.values():
+            if readers := [seat.id for seat in group.seats.values() if name in seat.topics]:
+                raise still_read(name, group.name, readers[0])
+        self.disk.delete(name)
 
     async def topics(self, names: Collection[str] | None = None) -> dict[str, TopicInfo]:
         """See `ports.Admin.topics`."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace.functions.errors import BrokerError, BrokerUnavailable
-from headrace.runtime.ports import Append, Partition, Position, Settlement
+from headrace.runtime.ports import Append, Partition, Position, Settlement, Ticket
 from headrace.triggers.brokers.memory.client import Client
 from headrace.triggers.brokers.memory.disk import Progress
 from headrace.triggers.brokers.memory.faults import Step
@@ -41,12 +41,14 @@ class Writer:
     def __repr__(self) -> str:
         return f"<Writer of {self._client.name}: {'writing' if self._order.locked() else 'quiet'}>"
 
-    async def append(self, appends: Sequence[Append]) -> list[Position]:
+    async def append(self, appends: Sequence[Append], ticket: Ticket | None = None) -> list[Position]:
         """Write records as one, or on an at-least-once disk as one for each partition they go to."""
         async with self._order:
             await self._client.turn()
+            if ticket and (answered := self._disk.answers.get(ticket.producer, {}).get(ticket.number)):
+                return answered
             step = Step(self._client.name, "append", records=len(appends))
-            positions, answer = await self._append(step, [self._disk.placed(one) for one in appends])
+            positions, answer = await self._append(step, [self._disk.placed(one) for one in appends], ticket)
         await answer.arrive(self._client)
         return positions
 
@@ -73,9 +75,11 @@ class Writer:
             _, answer = await self._append(step, placed)
             await answer.arrive(self._client)
 
-    async def _append(self, step: Step, placed: Sequence[Append]) -> tuple[list[Position], Answer]:
+    async def _append(
+        self, step: Step, placed: Sequence[Append], ticket: Ticket | None = None
+    ) -> tuple[list[Position], Answer]:
         if self._disk.transactional:
-            return self._write(step, placed)
+            return self._write(step, placed, ticket=ticket)
         positions: dict[int, Position] = {}
         answer = Answer()
         for numbers in _by_partition(placed):
@@ -86,12 +90,16 @@ class Writer:
         return [positions[n] for n in range(len(placed))], answer
 
     def _write(
-        self, step: Step, placed: Sequence[Append], settlement: Settlement | None = None
+        self,
+        step: Step,
+        placed: Sequence[Append],
+        settlement: Settlement | None = None,
+        ticket: Ticket | None = None,
     ) -> tuple[list[Position], Answer]:
         client, now_ms = self._client, self._client.clock.now_ms()
         client.begin(step)
         if settlement is None:
-            positions = self._disk.apply(placed, now_ms)
+            positions = self._disk.apply(placed, now_ms, ticket=ticket)
         else:
             settled = (settlement.group, settlement.partition)
             progress = Progress(settlement.watermark, settlement.progress)

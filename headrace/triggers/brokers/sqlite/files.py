@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from headrace.functions.errors import BrokerError
-from headrace.triggers.brokers.sqlite import place, schema
+from headrace.triggers.brokers.sqlite import libraries, place, schema
 from headrace.triggers.brokers.sqlite.failure import translated
 from headrace.triggers.brokers.sqlite.turnstile import Turnstile
 
@@ -41,6 +41,15 @@ class Files:
     def open(cls, path: Path) -> Self:
         """Open, or create, the log at `path` (absolute). Raises `BrokerError` for a place or file that cannot be."""
         place.check(path)
+        libraries.entered(path)
+        try:
+            return cls._open(path)
+        except BaseException:
+            libraries.left(path)
+            raise
+
+    @classmethod
+    def _open(cls, path: Path) -> Self:
         turnstile = Turnstile(path.with_name(f"{path.name}.lock"))
         try:
             with turnstile.within(_PATIENCE):
@@ -77,6 +86,7 @@ class Files:
                     connection.close()
         finally:
             self.turnstile.close()
+            libraries.left(self.path)
 
 
 def _connect_all(path: Path) -> tuple[str, list[sqlite3.Connection]]:

@@ -1,75 +1,137 @@
-"""Consumer groups: who owns which partition, and since which epoch.
+"""Consumer groups in the file: members, and who owns which partition, since which epoch.
 
-Each claim raises the epoch of what it takes, so that settlements of an earlier owner are fenced. In this version one
-member at a time serves a group (see `lease`), and claims all partitions.
+Each claim raises the epoch of what it takes, so that settlements of an earlier owner are fenced. What is decided is the
+`coordinator`'s; here it is read, and what changed is written, in one transaction.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import socket
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from headrace.runtime.ports import Assigned, Bounds
 from headrace.triggers.brokers.refusal import unknown_topic
+from headrace.triggers.brokers.sqlite import coordinator
+from headrace.triggers.brokers.sqlite.coordinator import Beat, Seat, Share, Standing, Table
 from headrace.triggers.brokers.sqlite.transaction import Transaction
 
-_CLAIM = """
-INSERT INTO own(grp, tp, owner, wanted, epoch) VALUES (?1, ?2, ?3, ?3, 1)
-ON CONFLICT(grp, tp) DO UPDATE SET owner = ?3, wanted = ?3, epoch = epoch + 1
-RETURNING epoch
+_SEATS = "SELECT id, topics, beat, session, boot FROM member WHERE grp = ? ORDER BY id"
+_SHARES = "SELECT tp, epoch, owner, wanted, since FROM own WHERE grp = ?"
+_PARTS = "SELECT tp FROM part JOIN topic ON topic = id WHERE name = ? ORDER BY p"
+_SIT = """
+INSERT INTO member(grp, id, topics, beat, session, boot, host, pid) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT(grp, id) DO UPDATE SET topics = excluded.topics, beat = excluded.beat
 """
-_PARTS = """
-SELECT part.tp, p, start, next, off, coalesce(meta, x'') FROM part JOIN topic ON topic = topic.id
-LEFT JOIN coff ON coff.tp = part.tp AND grp = ? WHERE name = ? ORDER BY p
+_OWN = """
+INSERT INTO own(grp, tp, epoch, owner, wanted, since) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT(grp, tp)
+DO UPDATE SET epoch = excluded.epoch, owner = excluded.owner, wanted = excluded.wanted, since = excluded.since
+"""
+_NEWS = "INSERT INTO grp(name, gen) VALUES (?, 1) ON CONFLICT(name) DO UPDATE SET gen = gen + 1"
+_GENERATION = "SELECT gen FROM grp WHERE name = ?"
+_HANDED = """
+SELECT p, start, next, off, coalesce(meta, x'') FROM part LEFT JOIN coff ON coff.tp = part.tp AND grp = ?
+WHERE part.tp = ?
 """
 
 
-def claim(transaction: Transaction, group: str, topics: Sequence[str], owner: str) -> dict[int, Assigned]:
-    """Give `owner` every partition of `topics`, by `tp`. Raises `UnknownTopic`, having changed nothing."""
-    assigned = extend(transaction, group, topics, owner)
-    transaction.execute(
-        "INSERT INTO grp(name, gen) VALUES (?, 1) ON CONFLICT(name) DO UPDATE SET gen = gen + 1", (group,)
-    )
-    transaction.execute("DELETE FROM member WHERE grp = ?", (group,))
-    transaction.execute(
-        "INSERT INTO member(grp, id, beat, session, host, pid) VALUES (?, ?, ?, 0, ?, ?)",
-        (group, owner, transaction.now_ms, socket.gethostname(), os.getpid()),
-    )
-    return assigned
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What came of a beat: `gained` by number, the other members' ids, and the group's generation, to tell changes by.
+
+    `known` are the members of all groups, for one that comes in.
+    """
+
+    standing: Standing
+    gained: Mapping[int, Assigned]
+    peers: frozenset[str]
+    generation: int
+    known: frozenset[str]
 
 
-def extend(transaction: Transaction, group: str, topics: Sequence[str], owner: str) -> dict[int, Assigned]:
-    """Give `owner` every partition of further `topics`, by `tp`. Raises `UnknownTopic`, having changed nothing."""
-    found = [(topic, row) for topic in topics for row in _parts(transaction, group, topic)]
-    return {row[0]: _take(transaction, group, owner, topic, row) for topic, row in found}
+def beat(
+    transaction: Transaction, group: str, said: Beat, now_ms: Callable[[], int], is_dead: Callable[[str], bool]
+) -> Round:
+    """A member says that it is alive, and takes what is free for it.
+
+    The time is taken here, within the turnstile: no beat that was written before can be later.
+    """
+    said = replace(said, seat=replace(said.seat, beat_ms=now_ms()))
+    table = _load(transaction, group, said.seat)
+    before = dict(table.shares)
+    standing = coordinator.beat(table, said, is_dead)
+    _sit(transaction, group, said.seat)
+    _write(transaction, group, standing.gone, before, table.shares)
+    if standing.news:
+        transaction.execute(_NEWS, (group,))
+    gained = {tp: _handed(transaction, group, table.partitions[tp], tp, epoch) for tp, epoch in standing.gained.items()}
+    peers = frozenset(table.seats) - {said.seat.id}
+    known = transaction.execute("SELECT id FROM member") if standing.returned else ()
+    return Round(standing, gained, peers, _generation(transaction.execute, group), frozenset(id_ for (id_,) in known))
 
 
-def give_up(transaction: Transaction, group: str, owner: str, tps: Sequence[int]) -> None:
-    """Give up those partitions that `owner` still owns."""
-    for tp in tps:
-        transaction.execute(
-            "UPDATE own SET owner = NULL, wanted = NULL WHERE grp = ? AND owner = ? AND tp = ?", (group, owner, tp)
-        )
+def leave(transaction: Transaction, group: str, id: str, now_ms: Callable[[], int]) -> None:  # noqa: A002
+    """A member gives up all it has."""
+    table = _load(transaction, group)
+    before = dict(table.shares)
+    coordinator.leave(table, id, now_ms())
+    _write(transaction, group, [id], before, table.shares)
+    transaction.execute(_NEWS, (group,))
 
 
-def release(transaction: Transaction, group: str, owner: str) -> None:
-    """Give up all that `owner` still owns."""
-    transaction.execute("UPDATE own SET owner = NULL, wanted = NULL WHERE grp = ? AND owner = ?", (group, owner))
-    transaction.execute("DELETE FROM member WHERE grp = ? AND id = ?", (group, owner))
+def generation(connection: sqlite3.Connection, group: str) -> int:
+    """A number that grows whenever members of the group should look how they stand."""
+    return _generation(connection.execute, group)
 
 
-_Row = tuple[int, int, int, int, int | None, bytes]
+def require(connection: sqlite3.Connection, topics: Sequence[str]) -> None:
+    """Raise `UnknownTopic` if one of them is not there."""
+    names = {name for (name,) in connection.execute("SELECT name FROM topic").fetchall()}
+    for topic in topics:
+        if topic not in names:
+            raise unknown_topic(topic, names)
 
 
-def _parts(transaction: Transaction, group: str, topic: str) -> list[_Row]:
-    rows = transaction.execute(_PARTS, (group, topic)).fetchall()
-    if not rows:
-        raise unknown_topic(topic, (name for (name,) in transaction.execute("SELECT name FROM topic")))
-    return rows
+def _load(transaction: Transaction, group: str, newcomer: Seat | None = None) -> Table:
+    seats = {
+        id_: Seat(id_, tuple(json.loads(topics)), beat_ms, session_ms, boot)
+        for id_, topics, beat_ms, session_ms, boot in transaction.execute(_SEATS, (group,)).fetchall()
+    }
+    shares = {tp: Share(*rest) for tp, *rest in transaction.execute(_SHARES, (group,)).fetchall()}
+    everyone = [*seats.values(), *([newcomer] if newcomer else [])]
+    topics = sorted({topic for seat in everyone for topic in seat.topics})
+    partitions = {tp: topic for topic in topics for (tp,) in transaction.execute(_PARTS, (topic,)).fetchall()}
+    return Table(partitions, seats, shares)
 
 
-def _take(transaction: Transaction, group: str, owner: str, topic: str, row: _Row) -> Assigned:
-    tp, partition, start, end, watermark, progress = row
-    ((epoch,),) = transaction.execute(_CLAIM, (group, tp, owner)).fetchall()
-    return Assigned((topic, partition), epoch, watermark, progress, Bounds(start, end))
+def _sit(transaction: Transaction, group: str, seat: Seat) -> None:
+    row = (group, seat.id, json.dumps(seat.topics), seat.beat_ms, seat.session_ms, seat.boot)
+    transaction.execute(_SIT, (*row, socket.gethostname(), os.getpid()))
+
+
+def _write(
+    transaction: Transaction,
+    group: str,
+    gone: Iterable[str],
+    before: Mapping[int, Share],
+    after: Mapping[int, Share],
+) -> None:
+    for id_ in gone:
+        transaction.execute("DELETE FROM member WHERE grp = ? AND id = ?", (group, id_))
+    for tp, share in after.items():
+        if before.get(tp) != share:
+            row = (group, tp, share.epoch, share.owner, share.wanted, share.since_ms)
+            transaction.execute(_OWN, row)
+
+
+def _handed(transaction: Transaction, group: str, topic: str, tp: int, epoch: int) -> Assigned:
+    ((number, start, end, watermark, progress),) = transaction.execute(_HANDED, (group, tp)).fetchall()
+    return Assigned((topic, number), epoch, watermark, progress, Bounds(start, end))
+
+
+def _generation(execute: Callable[..., sqlite3.Cursor], group: str) -> int:
+    row = execute(_GENERATION, (group,)).fetchone()
+    return int(row[0]) if row else 0

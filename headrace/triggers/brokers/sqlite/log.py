@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Self
 from weakref import WeakKeyDictionary
 
-from headrace.functions.errors import BrokerError
-from headrace.functions.identity import fresh_id
+from headrace.functions.errors import BrokerError, BrokerUnavailable, Fenced
 from headrace.runtime.ports import (
     Append,
     Features,
@@ -21,15 +20,20 @@ from headrace.runtime.ports import (
     Position,
     Rebalance,
     Settlement,
+    Ticket,
     TopicInfo,
     TopicSpec,
 )
 from headrace.triggers.brokers.selection import chosen
-from headrace.triggers.brokers.sqlite import admin, groups, reader
+from headrace.triggers.brokers.sqlite import admin, reader
+from headrace.triggers.brokers.sqlite.bells import Ringer, bell_name
+from headrace.triggers.brokers.sqlite.delayed import Promoter
 from headrace.triggers.brokers.sqlite.files import Files
-from headrace.triggers.brokers.sqlite.lease import Lease
+from headrace.triggers.brokers.sqlite.heart import Desk, Times
 from headrace.triggers.brokers.sqlite.member import SqliteMember
-from headrace.triggers.brokers.sqlite.topics import create
+from headrace.triggers.brokers.sqlite.membership import Membership
+from headrace.triggers.brokers.sqlite.topics import alter, create, drop
+from headrace.triggers.brokers.sqlite.upkeep import Upkeep
 from headrace.triggers.brokers.sqlite.watch import Watch
 from headrace.triggers.brokers.sqlite.writer import Writer
 
@@ -40,63 +44,88 @@ class SqliteLog:
     Appends and settlements are durable (`synchronous=FULL`) when their calls return.
     """
 
-    features = Features(transactions=True, delayed=False, progress_limit=None, seek_by_time=True)
-
-    def __init__(self, files: Files, default_partitions: int) -> None:
+    def __init__(self, files: Files, default_partitions: int, times: Times) -> None:
+        self.features = Features(
+            transactions=True,
+            delayed=True,
+            progress_limit=None,
+            seek_by_time=True,
+            rebalance_s=times.rebalance,
+            once=True,
+        )
         self.path = files.path
         self.cluster = files.cluster
         self._files = files
         self._default_partitions = default_partitions
-        self._watch = Watch(files.watch)
-        self._writer = Writer(files, self._watch.committed)
+        name = bell_name()
+        self._watch = Watch(files.watch, files.run, name, held=lambda: self._promoter.look())  # noqa: PLW0108  (made below)
+        self._writer = Writer(files, self._watch.committed, Ringer(files.run, name))
         self._reader = reader.Reader(files)
-        self._members: dict[str, SqliteMember] = {}
-        self._leases: dict[str, Lease] = {}
+        self._upkeep = Upkeep(files.path, files.run)
+        self._promoter = Promoter(self._reader, self._writer)
+        self._desk = Desk(self._writer, self._reader, self._watch, files.run, times)
+        self._memberships: dict[str, Membership] = {}
         self._bells: WeakKeyDictionary[asyncio.Task[object], asyncio.Event] = WeakKeyDictionary()
         self._closed = False
 
     @classmethod
-    async def open(cls, path: Path | str, *, default_partitions: int = 4) -> Self:
+    async def open(cls, path: Path | str, *, default_partitions: int = 4, times: Times | None = None) -> Self:
         """Open the log at `path`, creating it and its directory if need be. Raises `BrokerError`, with a remedy."""
         # Links resolved, because all who share the file must find the same lock beside it.
         files = await asyncio.to_thread(Files.open, Path(path).resolve())
-        return cls(files, default_partitions)
+        return cls(files, default_partitions, times or Times())
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"open, serving {', '.join(sorted(self._members)) or 'no group'}"
+        state = "closed" if self._closed else f"open, serving {', '.join(sorted(self._memberships)) or 'no group'}"
         return f"<SqliteLog {self.path}: {state}>"
 
-    async def append(self, appends: Sequence[Append]) -> Sequence[Position]:
+    async def append(self, appends: Sequence[Append], *, ticket: Ticket | None = None) -> Sequence[Position]:
         """See `ports.Broker.append`: all or nothing, in one transaction."""
-        return await self._writer.do(lambda transaction: transaction.append(appends))
+        return await self._writer.do(lambda transaction: transaction.append(appends, ticket))
 
     async def settle(self, settlement: Settlement) -> None:
         """See `ports.Broker.settle`: appends and progress are one transaction, the fence checked within it."""
-        member = self._members.get(settlement.group)
-        owner = member.id if member else None
-        await self._writer.do(lambda transaction: transaction.settle(settlement, owner))
+        if self._closed:
+            raise BrokerUnavailable(f"the log {self.path} is closed: open it again to settle on it")
+        membership = self._memberships.get(settlement.group)
+        owner = membership.id if membership else None
+        try:
+            await self._writer.do(lambda transaction: transaction.settle(settlement, owner))
+        except Fenced:
+            if membership is not None:
+                membership.urge()  # it does not know yet
+            raise
 
     async def join(
         self, group: str, topics: Sequence[str], rebalance: Rebalance, *, transactional: bool = False
     ) -> SqliteMember:
-        """See `ports.Broker.join`. All partitions are assigned before it returns; every settlement is one transaction.
-
-        Raises `BrokerError` naming the process that serves the group already, if one does: in this version one process
-        at a time serves a group.
-        """
+        """See `ports.Broker.join`. Every settlement is one transaction. A client has one member of a group at most."""
         _ = transactional  # always
-        self._leases[group] = Lease.take(self._files.run, group)
-        try:
-            member = await self._enter(group, list(dict.fromkeys(topics)), rebalance)
-        except BaseException:
-            self._members.pop(group, None)
-            self._leases.pop(group).release()
-            raise
-        return member
+        if self._closed:
+            raise BrokerUnavailable(f"the log {self.path} is closed: open it again to join a group")
+        if group in self._memberships:
+            raise BrokerError(
+                f"group {group!r} was already joined through this client of {self.path}: leave it first, or open the "
+                "log once more for a second member"
+            )
+        names = list(dict.fromkeys(topics))
+        membership = Membership(self._desk, group, names, rebalance, lambda: self._forget(group))
+        self._memberships[group] = membership
+        await membership.enter()
+        self._upkeep.start()
+        return membership.member
 
     async def ensure(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         """See `ports.Admin.ensure`."""
         return await self._writer.do(partial(create, specs=topics, default_partitions=self._default_partitions))
+
+    async def alter(self, topic: TopicSpec) -> None:
+        """See `ports.Admin.alter`. What it makes superfluous goes with the next upkeep."""
+        await self._writer.do(partial(alter, spec=topic))
+
+    async def delete(self, name: str) -> None:
+        """See `ports.Admin.delete`. The next upkeep gives its space back: a runtime's, or `headrace log compact`."""
+        await self._writer.do(partial(drop, name=name, run=self._files.run))
 
     async def topics(self, names: Collection[str] | None = None) -> dict[str, TopicInfo]:
         """See `ports.Admin.topics`."""
@@ -126,54 +155,19 @@ class SqliteLog:
         if self._closed:
             return
         self._closed = True
+        await self._upkeep.close()
+        await self._promoter.close()
         self._watch.close()
+        await asyncio.gather(*(membership.close() for membership in list(self._memberships.values())))
         ended = await self._writer.close()
         await self._reader.close()
-        for lease in self._leases.values():
-            lease.release()
         # If the turn to close never comes, the kernel closes for us at the end of the process, and nothing is lost.
         if ended:
             with suppress(BrokerError):
                 await asyncio.to_thread(self._files.close)
 
-    async def _enter(self, group: str, topics: Sequence[str], rebalance: Rebalance) -> SqliteMember:
-        owner = fresh_id()
-        assigned = await self._writer.do(partial(groups.claim, group=group, topics=topics, owner=owner))
-        member = self._members[group] = SqliteMember(
-            id=owner,
-            group=group,
-            assigned=assigned,
-            reader=self._reader,
-            watch=self._watch,
-            follow=partial(self._follow, group, rebalance),
-            give_up=partial(self._leave, group, owner, rebalance),
-        )
-        await rebalance.assigned(list(assigned.values()))
-        return member
-
-    async def _follow(self, group: str, rebalance: Rebalance, topics: Sequence[str]) -> None:
-        member = self._members[group]
-        had = member.numbers
-        fresh = [topic for topic in topics if topic not in {name for name, _ in had}]
-        dropped = [partition for partition in had if partition[0] not in topics]
-        gained = await self._writer.do(partial(groups.extend, group=group, topics=fresh, owner=member.id))
-        if dropped:
-            await rebalance.revoked(dropped)
-            member.lose(dropped)
-            tps = [had[partition] for partition in dropped]
-            await self._writer.do(partial(groups.give_up, group=group, owner=member.id, tps=tps))
-        member.gain(gained)
-        await rebalance.assigned(list(gained.values()))
-
-    async def _leave(self, group: str, owner: str, rebalance: Rebalance, partitions: Sequence[Partition]) -> None:
-        try:
-            await rebalance.revoked(partitions)
-        finally:
-            self._members.pop(group, None)
-            # If it cannot be written, the next member's claim takes it over all the same.
-            with suppress(BrokerError):
-                await self._writer.do(partial(groups.release, group=group, owner=owner))
-            self._leases.pop(group).release()
+    def _forget(self, group: str) -> None:
+        self._memberships.pop(group, None)
 
     def _bell(self) -> asyncio.Event:
         task = asyncio.current_task()

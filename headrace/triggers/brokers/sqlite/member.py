@@ -3,44 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
 from headrace.functions.errors import BrokerError
-from headrace.runtime.ports import Assigned, Fetched, Partition
+from headrace.runtime.ports import Fetched, Partition
 from headrace.triggers.brokers.sqlite.reader import Reader, Want, fetch
 from headrace.triggers.brokers.sqlite.watch import Watch
 
 _IDLE = 1.0
 
 
+class Standing(Protocol):
+    """How the member stands with its group."""
+
+    @property
+    def is_late(self) -> bool:
+        """Whether others may have taken over what it has."""
+        ...
+
+    def check(self) -> None:
+        """Raise `BrokerError` if it is out of the group."""
+        ...
+
+    async def follow(self, topics: Sequence[str]) -> None:
+        """Subscribe to these topics instead."""
+        ...
+
+    async def leave(self) -> None:
+        """Give everything up."""
+        ...
+
+
 class SqliteMember:
-    """Implements `ports.Member`. `id` is what it owns partitions by.
+    """Implements `ports.Member`. Its membership says with `gain`, `stop` and `lose` what it may fetch."""
 
-    `follow` is awaited with the topics it is to subscribe to, and calls `gain` and `lose`; `give_up` once, by `leave`.
-    """
-
-    def __init__(
-        self,
-        *,
-        id: str,  # noqa: A002
-        group: str,
-        assigned: Mapping[int, Assigned],
-        reader: Reader,
-        watch: Watch,
-        follow: Callable[[Sequence[str]], Awaitable[None]],
-        give_up: Callable[[Sequence[Partition]], Awaitable[None]],
-    ) -> None:
-        self.id = id
+    def __init__(self, group: str, standing: Standing, reader: Reader, watch: Watch) -> None:
         self.group = group
-        self._numbers = {one.partition: tp for tp, one in assigned.items()}
+        self._standing = standing
+        self._numbers: dict[Partition, int] = {}
         self._offsets: dict[Partition, int] = {}
         self._paused: set[Partition] = set()
         self._reader = reader
         self._watch = watch
         self._bell = watch.bell()
-        self._follow = follow
-        self._give_up = give_up
         self._left = False
         self._first = 0
 
@@ -49,13 +56,16 @@ class SqliteMember:
         return f"<SqliteMember of {self.group}: {state}>"
 
     async def poll(self, limit: int) -> Sequence[Fetched]:
-        """See `ports.Member.poll`; waits a second at most. Partitions that are ready share the limit."""
+        """See `ports.Member.poll`; waits a second at most. Partitions that are ready share the limit.
+
+        Nothing is begun while the member's heartbeat is late: who knows whose it is.
+        """
         self._check_joined()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _IDLE
         while not self._left:
             self._bell.clear()
-            fetched = await self._fetch(limit)
+            fetched = [] if self._standing.is_late else await self._fetch(limit)
             patience = deadline - loop.time()
             if fetched or patience <= 0:
                 return fetched
@@ -81,22 +91,22 @@ class SqliteMember:
     async def subscribe(self, topics: Sequence[str]) -> None:
         """See `ports.Member.subscribe`. Only what is new or given up changes hands."""
         self._check_joined()
-        await self._follow(list(dict.fromkeys(topics)))
+        await self._standing.follow(list(dict.fromkeys(topics)))
 
-    @property
-    def numbers(self) -> Mapping[Partition, int]:
-        """The number (`tp`) of each partition it has."""
-        return dict(self._numbers)
+    def gain(self, numbers: Mapping[Partition, int]) -> None:
+        """These are its as well from now on; each with its number (`tp`)."""
+        self._numbers.update(numbers)
 
-    def gain(self, assigned: Mapping[int, Assigned]) -> None:
-        """These are its as well from now on, by `tp`."""
-        self._numbers.update({one.partition: tp for tp, one in assigned.items()})
+    def stop(self, partitions: Sequence[Partition]) -> None:
+        """These are still its, but nothing more of them is fetched."""
+        for partition in partitions:
+            self._offsets.pop(partition, None)
 
     def lose(self, partitions: Sequence[Partition]) -> None:
-        """These are not its any more; nothing of them is fetched."""
+        """These are not its any more."""
+        self.stop(partitions)
         for partition in partitions:
             del self._numbers[partition]
-            self._offsets.pop(partition, None)
         self._paused.difference_update(partitions)
 
     async def leave(self) -> None:
@@ -105,11 +115,12 @@ class SqliteMember:
             return
         self._left = True
         self._bell.set()
-        await self._give_up(list(self._numbers))
+        await self._standing.leave()
 
     def _check_joined(self) -> None:
         if self._left:
             raise BrokerError(f"this member has left group {self.group!r}: join again to poll")
+        self._standing.check()
 
     def _check(self, partition: Partition) -> None:
         if partition not in self._numbers:

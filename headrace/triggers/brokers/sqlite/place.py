@@ -55,6 +55,22 @@ def filesystem_of(path: Path, mounts: str) -> str:
     return found
 
 
+def filesystem_at(path: Path) -> str:
+    """The type of the filesystem `path` lies on; empty where the system does not tell."""
+    try:
+        mounts = _MOUNTS.read_text("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+    return filesystem_of(path.resolve(), mounts)
+
+
+def can_damage(version: tuple[int, ...]) -> bool:
+    """Whether an SQLite of this version has the "WAL reset" bug (see `turnstile`)."""
+    backports = ((3, 44, 6), (3, 50, 7))
+    is_backported = any(version[:2] == fixed[:2] and version >= fixed for fixed in backports)
+    return (3, 7, 0) <= version < (3, 51, 3) and not is_backported
+
+
 def _check_path(path: Path) -> None:
     if path.is_dir():
         raise BrokerError(f"{path} is a directory: name a file in it, for example sqlite:{path / 'log.db'}")
@@ -67,11 +83,7 @@ def _check_path(path: Path) -> None:
 
 
 def _check_filesystem(path: Path) -> None:
-    try:
-        mounts = _MOUNTS.read_text("utf-8", "surrogateescape")
-    except OSError:
-        return  # no such file on this system: nothing to tell by
-    kind = filesystem_of(path.resolve(), mounts)
+    kind = filesystem_at(path)
     if kind in _SHARED_BY_KERNELS:
         raise BrokerError(
             f"{path} lies on a network or shared filesystem ({kind}), where SQLite's locks do not hold and a log would "

@@ -1,16 +1,22 @@
-"""Topics: made, and described."""
+"""Topics: made, described, altered, deleted."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.runtime.ports import TopicSpec
-from headrace.triggers.brokers.refusal import check_spec
+from headrace.triggers.brokers.refusal import check_spec, fewer_partitions, still_read, unknown_topic
+from headrace.triggers.brokers.sqlite.readers import readers_of
 
 if TYPE_CHECKING:
     from headrace.triggers.brokers.sqlite.transaction import Transaction
+
+DROPPED = "dropped:"
+"""In `meta`, before the number of a partition whose records are still to be deleted."""
 
 
 def create(transaction: Transaction, specs: Sequence[TopicSpec], default_partitions: int) -> list[str]:
@@ -20,19 +26,68 @@ def create(transaction: Transaction, specs: Sequence[TopicSpec], default_partiti
     return [spec.name for spec in specs if _insert(transaction, spec, spec.partitions or default_partitions)]
 
 
+def alter(transaction: Transaction, spec: TopicSpec) -> None:
+    """See `ports.Admin.alter`."""
+    check_spec(spec)
+    topic, count, conf = _found(transaction, spec.name)
+    wanted = spec.partitions or count
+    if wanted < count:
+        raise fewer_partitions(spec.name, count, wanted)
+    for number in range(count, wanted):
+        transaction.execute("INSERT INTO part(topic, p) VALUES (?, ?)", (topic, number))
+    kept = json.loads(conf) | {name: value for name, value in _conf(spec).items() if name != "max_bytes" or value}
+    transaction.execute("UPDATE topic SET parts = ?, conf = ? WHERE id = ?", (wanted, json.dumps(kept), topic))
+
+
+def drop(transaction: Transaction, name: str, run: Path) -> None:
+    """See `ports.Admin.delete`. The records, out of reach, are left to the chores (see `DROPPED`)."""
+    topic, _, _ = _found(transaction, name)
+    for reading in readers_of(name, transaction.execute, run):
+        raise still_read(name, reading.group, reading.process)
+    tps = [tp for (tp,) in transaction.execute("SELECT tp FROM part WHERE topic = ?", (topic,)).fetchall()]
+    for tp in tps:
+        for table in ("part", "own", "coff"):
+            transaction.execute(f"DELETE FROM {table} WHERE tp = ?", (tp,))  # noqa: S608
+        transaction.execute("INSERT INTO meta(k, v) VALUES (?, ?)", (f"{DROPPED}{tp}", tp))
+        transaction.execute("DELETE FROM meta WHERE k = ?", (f"compacted:{tp}",))
+    transaction.execute("DELETE FROM delayed WHERE topic = ?", (topic,))
+    transaction.execute("DELETE FROM topic WHERE id = ?", (topic,))
+
+
 def settings(spec: TopicSpec) -> str:
     """What of a spec is kept as the topic's `conf`, as JSON."""
-    return json.dumps(
-        {"retention_ms": spec.retention_ms, "retention_bytes": spec.retention_bytes, "cleanup": spec.cleanup}
-    )
+    return json.dumps(_conf(spec))
 
 
+@lru_cache(1024)
 def spec_of(name: str, partitions: int, conf: str) -> TopicSpec:
     """The spec a topic was made with. Settings this version does not know are left out."""
     kept = json.loads(conf)
     return TopicSpec(
-        name, partitions, kept.get("retention_ms"), kept.get("retention_bytes"), kept.get("cleanup", "delete")
+        name,
+        partitions,
+        kept.get("retention_ms"),
+        kept.get("retention_bytes"),
+        kept.get("cleanup", "delete"),
+        kept.get("max_bytes"),
     )
+
+
+def _conf(spec: TopicSpec) -> dict[str, int | str | None]:
+    return {
+        "retention_ms": spec.retention_ms,
+        "retention_bytes": spec.retention_bytes,
+        "cleanup": spec.cleanup,
+        "max_bytes": spec.max_bytes,
+    }
+
+
+def _found(transaction: Transaction, name: str) -> tuple[int, int, str]:
+    row = transaction.execute("SELECT id, parts, conf FROM topic WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        raise unknown_topic(name, (other for (other,) in transaction.execute("SELECT name FROM topic")))
+    topic, count, conf = row
+    return topic, count, conf
 
 
 def _insert(transaction: Transaction, spec: TopicSpec, partitions: int) -> bool:

@@ -1,36 +1,55 @@
 """The watch: tells those who wait that something was committed.
 
-Commits of this process ring at once. Those of others are seen by `PRAGMA data_version` (about 8 microseconds), looked
-at only while somebody waits: every 2 ms after activity, then ever more rarely up to every 25 ms. A bell is a hint:
-who hears it looks again.
+Commits of this process ring at once, those of others by a doorbell (see `bells`), which hangs from the first wait on.
+A bell is a hint: who hears it looks again. Beneath it is a net, `PRAGMA data_version` (about 8 microseconds), looked at
+while somebody waits: four times a second; without a doorbell 5 ms after activity, then ever more rarely up to every
+50 ms.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
+from pathlib import Path
 from weakref import WeakSet
 
 from headrace.functions.errors import BrokerUnavailable
+from headrace.triggers.brokers.sqlite.bells import COMMIT, HELD, Doorbell
 
-_SOON = 0.002
-_SELDOM = 0.025
+_NET = 0.25
+_SOON = 0.005
+_SELDOM = 0.05
+_HANG_AGAIN = 5.0
 
 
 class Watch:
-    """Rings bells after commits of any process. Used on the loop alone, the connection too."""
+    """Rings bells after commits of any process. Used on the loop alone, the connection too.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    `name` is that of its doorbell in `directory`, `held` is called when something waits for its time that did not.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, directory: Path, name: str, held: Callable[[], None] = lambda: None
+    ) -> None:
         self._connection = connection
+        self._directory = directory
+        self._name = name
+        self._held = held
         self._bells: WeakSet[asyncio.Event] = WeakSet()
+        self._doorbell: Doorbell | None = None
+        self._hang_at = 0.0
+        self._listening = False
         self._waiting = 0
         self._interval = _SOON
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self._loop = asyncio.get_running_loop()
         self._seen = self._version()
 
     def __repr__(self) -> str:
-        return f"<Watch: {'closed' if self._closed else 'open'}, {self._waiting} waiting>"
+        how = "with" if self._doorbell else "without"
+        return f"<Watch: {'closed' if self._closed else 'open'}, {self._waiting} waiting, {how} a doorbell>"
 
     def bell(self) -> asyncio.Event:
         """A bell of one's own, set at each commit. To miss none: clear it, look, and only then wait for it."""
@@ -42,6 +61,7 @@ class Watch:
         """Until `bell` is set, or `timeout` seconds. Raises `BrokerUnavailable` if the log is closed."""
         self._check()
         self._waiting += 1
+        self._listen()
         self._look()
         self._arm()
         try:
@@ -53,17 +73,17 @@ class Watch:
             self._waiting -= 1
         self._check()
 
-    def committed(self) -> None:
+    def committed(self, news: bytes = COMMIT) -> None:
         """Ring for a commit of this process."""
         if not self._closed:
-            self._seen = self._version()  # what others committed until now is seen by those who are woken now
-            self._ring()
+            self._tell(news)
 
     def close(self) -> None:
         """Wake everybody, for good."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        self._take_down()
         for bell in self._bells:
             bell.set()
 
@@ -71,27 +91,66 @@ class Watch:
         if self._closed:
             raise BrokerUnavailable("the log was closed while waiting for records")
 
+    # -- the doorbell ---------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        if self._doorbell is None and self._loop.time() >= self._hang_at:
+            self._hang_at = self._loop.time() + _HANG_AGAIN
+            self._doorbell = Doorbell.hang(self._directory, self._name)
+            # Whoever rang before it hung was not heard.
+            self._interval = _SOON if self._doorbell is None else _NET
+        if self._doorbell is not None and not self._listening:
+            self._loop.add_reader(self._doorbell.file, self._hear)
+            self._listening = True
+
+    def _hear(self) -> None:
+        if self._doorbell is None:
+            return
+        if not self._waiting:  # while nobody waits there is nothing to wake the loop for; what is rung stays in it
+            self._ignore()
+            return
+        self._tell(self._doorbell.hear())
+
+    def _ignore(self) -> None:
+        if self._doorbell is not None and self._listening:
+            self._loop.remove_reader(self._doorbell.file)
+            self._listening = False
+
+    def _take_down(self) -> None:
+        self._ignore()
+        if self._doorbell is not None:
+            self._doorbell.take_down()
+            self._doorbell = None
+
+    # -- the net --------------------------------------------------------------------------------------------------
+
     def _arm(self) -> None:
         if self._timer is None and self._waiting and not self._closed:
-            self._timer = asyncio.get_running_loop().call_later(self._interval, self._tick)
+            self._timer = self._loop.call_later(self._interval, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        self._look()
+        if self._waiting:
+            if self._doorbell is not None and not self._doorbell.hangs():  # the folder was cleaned up, or is gone
+                self._take_down()
+            self._listen()
+            self._look()
         self._arm()
 
     def _look(self) -> None:
         version = self._version()
         if version != self._seen:
-            self._seen = version
-            self._ring()
-        else:
+            self._tell(COMMIT)
+        elif self._doorbell is None:
             self._interval = min(self._interval * 2, _SELDOM)
 
-    def _ring(self) -> None:
-        self._interval = _SOON
+    def _tell(self, news: bytes) -> None:
+        self._seen = self._version()  # what others committed until now is seen by those who are woken now
+        self._interval = _SOON if self._doorbell is None else _NET
         for bell in self._bells:
             bell.set()
+        if HELD in news:
+            self._held()
 
     def _version(self) -> int:
         try:

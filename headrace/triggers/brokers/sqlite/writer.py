@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from headrace.functions.errors import BrokerError, BrokerUnavailable
+from headrace.triggers.brokers.sqlite.bells import COMMIT, HELD, Ringer
 from headrace.triggers.brokers.sqlite.failure import is_environmental, translated
 from headrace.triggers.brokers.sqlite.files import Files
 from headrace.triggers.brokers.sqlite.transaction import Transaction
@@ -56,12 +57,14 @@ class _Job:
 class Writer:
     """Does each caller's work in a transaction and returns to it once that is durable.
 
-    `committed` is called on the loop after each commit. Work is done in the order it was asked for.
+    `committed` is called on the loop after each commit, with what else may be to do: `bells.HELD` or `bells.COMMIT`.
+    Other processes are told by `ringer`, as soon as it is durable. Work is done in the order it was asked for.
     """
 
-    def __init__(self, files: Files, committed: Callable[[], None]) -> None:
+    def __init__(self, files: Files, committed: Callable[[bytes], None], ringer: Ringer | None = None) -> None:
         self._files = files
         self._committed = committed
+        self._ringer = ringer or Ringer(files.run)
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._turns: dict[str, int] = {}
@@ -108,16 +111,21 @@ class Writer:
     def _serve(self) -> None:
         while (first := self._queue.get()) is not None:
             jobs = [first]
+            news = COMMIT
+            before = self._files.writer.total_changes
             try:
                 with self._files.turnstile:
                     self._gather(jobs)  # all who came while it was another process's turn
-                    self._write(jobs)
+                    news = self._write(jobs)
             except OSError as error:
                 self._fail(jobs, error)
+            if self._files.writer.total_changes != before:
+                self._ringer.ring(news)
             try:
-                self._loop.call_soon_threadsafe(self._announce, jobs)
+                self._loop.call_soon_threadsafe(self._announce, jobs, news)
             except RuntimeError:  # the loop was closed without closing the log: nobody is left to tell
-                return
+                break
+        self._ringer.close()
 
     def _gather(self, jobs: list[_Job]) -> None:
         with suppress(Empty):
@@ -127,27 +135,27 @@ class Writer:
                     return
                 jobs.append(job)
 
-    def _announce(self, jobs: Sequence[_Job]) -> None:
+    def _announce(self, jobs: Sequence[_Job], news: bytes) -> None:
         for job in jobs:
             job.resolve()
-        self._committed()
+        self._committed(news)
 
-    def _write(self, jobs: Sequence[_Job]) -> None:
+    def _write(self, jobs: Sequence[_Job]) -> bytes:
         try:
             self._files.verify()
-            self._transact(jobs)
+            return self._transact(jobs)
         except BaseException as error:  # noqa: BLE001  (whatever it is, callers wait for an answer)
             if len(jobs) > 1 and not isinstance(error, BrokerError) and not is_environmental(error):
-                for job in jobs:  # one of them cannot be written: the others must not pay for it
-                    self._write([job])
-            else:
-                self._fail(jobs, error)
+                # One of them cannot be written: the others must not pay for it.
+                return HELD if HELD in [self._write([job]) for job in jobs] else COMMIT
+            self._fail(jobs, error)
+            return COMMIT
 
     def _fail(self, jobs: Sequence[_Job], error: BaseException) -> None:
         for job in jobs:
             job.error = self._told(error)
 
-    def _transact(self, jobs: Sequence[_Job]) -> None:
+    def _transact(self, jobs: Sequence[_Job]) -> bytes:
         connection = self._files.writer
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -161,6 +169,7 @@ class Writer:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
             raise
+        return HELD if transaction.holds else COMMIT
 
     def _told(self, error: BaseException) -> BaseException:
         # A new one for each caller: an exception raised in several tasks collects all their tracebacks.
