@@ -11,10 +11,12 @@ from pathlib import Path
 import msgspec
 
 from headrace.functions.errors import SettingsError
+from headrace.runtime.bulletin import Bulletin, Report, read_reports
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.engine import Engine, Plan
 from headrace.runtime.hooks import hooks_of
+from headrace.runtime.overrides import Overrides
 from headrace.runtime.ports import Store, TopicSpec
 from headrace.runtime.settings import Settings, app_of
 from headrace.sandbox.manifest import FunctionSpec, Manifest
@@ -22,7 +24,7 @@ from headrace.sandbox.pool import Pool
 from headrace.sandbox.process import WorkerSpec, Zygote
 from headrace.sandbox.target import find_target
 from headrace.sandbox.wire import Outlet, Target
-from headrace.triggers.url import open_broker
+from headrace.triggers.url import open_broker, run_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +43,18 @@ class Workshop:
 
 @asynccontextmanager
 async def workshop(settings: Settings, folder: Path) -> AsyncIterator[Workshop]:
-    """Start a zygote and read the manifest. Raises `TargetError` or `DeclarationError` for the user to mend."""
+    """Start a zygote and read the manifest, with the options that settings change.
+
+    Raises `TargetError`, `DeclarationError` or `SettingsError` for the user to mend.
+    """
     target = find_target(settings.target, folder)
     app = app_of(settings, folder)
     zygote = Zygote()
     await zygote.start()
     try:
         topics = {name: section.spec(name) for name, section in settings.topics.items()}
-        yield Workshop(zygote, target, await zygote.read_manifest(target, app), app, topics)
+        manifest = Overrides(settings.defaults, settings.functions).applied(await zygote.read_manifest(target, app))
+        yield Workshop(zygote, target, manifest, app, topics)
     finally:
         await zygote.close()
 
@@ -61,6 +67,26 @@ async def open_store(settings: Settings, folder: Path) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def bulletin(settings: Settings, folder: Path, app: str, engine: Engine) -> AsyncIterator[None]:
+    """Tell what the engine does, for as long as this lasts, where the log is one of this host."""
+    if (run := run_folder(settings.broker, folder)) is None:
+        yield
+        return
+    told = Bulletin(run, app, engine.subscriptions, SystemClock())
+    told.open()
+    try:
+        yield
+    finally:
+        await told.close()
+
+
+def bulletins(settings: Settings, folder: Path, app: str) -> Sequence[Report]:
+    """What the runtimes of the app last told; nothing on a broker elsewhere."""
+    run = run_folder(settings.broker, folder)
+    return [] if run is None else read_reports(run, app)
 
 
 def worker_spec(shop: Workshop, function: FunctionSpec, cluster: str, outlets: dict[str, Outlet]) -> WorkerSpec:
@@ -82,8 +108,7 @@ def engine_of(
 
     `watched`: they are told of every event, not only of those that did not simply succeed. `cautious`: see `Plan`.
     """
-    for function in shop.manifest.functions:
-        _environment(function)  # a missing secret is told before anything starts
+    check_environment(shop.manifest.functions)
 
     def pool(function: FunctionSpec, outlets: dict[str, Outlet], dispatch: Dispatch) -> Pool:
         least, most = function.workers
@@ -98,9 +123,8 @@ def engine_of(
             on_problem=dispatch.start_failed,
         )
 
-    return Engine(
-        Plan(shop.app, shop.manifest, pool, watched, cautious, shop.topics), store, SystemClock(), hooks_of(*plugins)
-    )
+    plan = Plan(shop.app, shop.manifest, pool, watched, cautious, obedient=True, topics=shop.topics)
+    return Engine(plan, store, SystemClock(), hooks_of(*plugins))
 
 
 def started_at(shop: Workshop, starts: Mapping[str, str]) -> Workshop:
@@ -114,6 +138,12 @@ def started_at(shop: Workshop, starts: Mapping[str, str]) -> Workshop:
         raise SettingsError(f"--start {min(unknown)}=…: no function has that name; there are: {known}")
     told = [msgspec.structs.replace(one, start=starts.get(one.name, one.start)) for one in functions]
     return replace(shop, manifest=msgspec.structs.replace(shop.manifest, functions=told))
+
+
+def check_environment(functions: Sequence[FunctionSpec]) -> None:
+    """Raise `SettingsError` for the first secret that is not there: it is told before anything starts."""
+    for function in functions:
+        _environment(function)
 
 
 def _environment(function: FunctionSpec) -> dict[str, str]:

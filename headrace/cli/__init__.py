@@ -19,9 +19,17 @@ _COMMANDS = {
     "tail": "Read a topic.",
     "functions": "List the functions of a target, their options and schemas.",
     "invoke": "Run one function once, in its sandbox, without a broker.",
+    "status": "What each function does, and why.",
     "lag": "How far each function is behind.",
     "topics": "List, create, alter and delete topics; what a Kafka cluster needs for a target.",
     "log": "Back up, check and compact the embedded log.",
+    "dlq": "Dead letters: list them, show them, have them handled once more.",
+    "pause": "Have a function stand still.",
+    "resume": "Have a paused function go on.",
+    "reset": "Have a function go on from somewhere else.",
+    "doctor": "Whether all that running needs is there.",
+    "config": "The settings in force, and who says each.",
+    "completion": "Have a shell complete commands and options.",
 }
 
 

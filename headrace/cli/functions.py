@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from headrace.runtime.settings import Settings
     from headrace.sandbox.manifest import FunctionSpec, Manifest
 
-_IDENTITY = ("name", "topics", "emits", "types", "file", "line", "doc", "is_async", "explicit", "schema")
+_IDENTITY = ("name", "topics", "emits", "types", "file", "line", "doc", "is_async", "explicit", "schema", "settings")
 
 
 @click.command("functions")
@@ -59,16 +59,15 @@ def document_of(spec: FunctionSpec) -> dict[str, Any]:
         "line": spec.line,
         "doc": spec.doc,
         "async": spec.is_async,
-        "options": {
-            name: {"value": value, "source": "code" if _is_explicit(name, spec) else "default"}
-            for name, value in options.items()
-        },
+        "options": {name: {"value": value, "source": _source(name, spec)} for name, value in options.items()},
         "schema": None if spec.schema is None else json.loads(spec.schema),
     }
 
 
-def _is_explicit(name: str, spec: FunctionSpec) -> bool:
-    return ("dead_letter" if name == "discard" else name) in spec.explicit
+def _source(name: str, spec: FunctionSpec) -> str:
+    if name in spec.settings:
+        return "settings"
+    return "code" if ("dead_letter" if name == "discard" else name) in spec.explicit else "default"
 
 
 def _print(document: dict[str, Any]) -> None:
@@ -80,8 +79,9 @@ def _print(document: dict[str, Any]) -> None:
     for topic, types in document["emits"].items():
         click.echo(f"  emits   {', '.join(types) or 'any type'} to {topic}")
     for name, option in document["options"].items():
-        if option["source"] == "code":
-            click.echo(f"  {name:<7} {_short(option['value'])}")
+        if option["source"] != "default":
+            source = "  (settings)" if option["source"] == "settings" else ""
+            click.echo(f"  {name:<7} {_short(option['value'])}{source}")
 
 
 def _short(value: Any) -> str:

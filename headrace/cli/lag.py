@@ -46,23 +46,13 @@ async def _lag(settings: Settings) -> list[dict[str, Any]]:
 
 def document_of(lag: Lag) -> dict[str, Any]:
     """How far a group is on a partition, as `lag --json` prints it. What retention took is no lag, but may be lost."""
+    from headrace.runtime.standing import lag_of  # noqa: PLC0415
+
     return {
         "topic": lag.partition[0],
         "partition": lag.partition[1],
         "committed": lag.committed,
         "end": lag.end,
-        "lag": _undone(lag),
+        "lag": lag_of(lag),
         "lost": lag.lost,
     }
-
-
-def _undone(lag: Lag) -> int:
-    from headrace.runtime.progress import BadProgress, Progress  # noqa: PLC0415
-
-    try:
-        progress = Progress.restore(lag.committed, lag.progress)
-    except BadProgress:
-        progress = Progress(lag.committed)
-    if lag.start > lag.committed:
-        progress.deliver([], lag.start)  # what lies before is not there any more
-    return max(0, lag.end - progress.watermark - progress.done_beyond)

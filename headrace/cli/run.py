@@ -60,7 +60,7 @@ def _check_app(settings: Settings) -> None:
 
 async def _run(settings: Settings, starts: dict[str, str], *, until_idle: bool) -> int:
     from headrace.cli.logs import Journal  # noqa: PLC0415
-    from headrace.compose import engine_of, started_at, workshop  # noqa: PLC0415
+    from headrace.compose import bulletin, engine_of, started_at, workshop  # noqa: PLC0415
     from headrace.triggers.url import is_embedded  # noqa: PLC0415
 
     folder = Path.cwd()
@@ -75,12 +75,13 @@ async def _run(settings: Settings, starts: dict[str, str], *, until_idle: bool) 
         engine = await _opened(stack, stops, settings, folder, engine_on)
         if engine is None:
             return 0
-        try:
-            _greet(engine, settings)
-            await stops.first_or(engine.until_idle() if until_idle else None)
-            blocked = engine.blocked if until_idle and not stops.stopped else []
-        finally:
-            await stops.second_or(engine, settings.drain)
+        async with bulletin(settings, folder, shop.app, engine):
+            try:
+                _greet(engine, settings)
+                await stops.first_or(engine.until_idle() if until_idle else None)
+                blocked = engine.blocked if until_idle and not stops.stopped else []
+            finally:
+                await stops.second_or(engine, settings.drain)
     for problem in blocked:
         say(f"headrace: not idle: {problem}")
     return 1 if blocked else 0

@@ -12,6 +12,7 @@ import click
 
 from headrace.cli.options import broker_option, json_option, settings_from
 from headrace.cli.output import json_or_text, print_json, text_or_base64
+from headrace.cli.where import offset_at
 
 if TYPE_CHECKING:
     from headrace.runtime.ports import Partition, Record, Store
@@ -68,26 +69,8 @@ async def _positions(store: Store, topic: str, where: str) -> dict[Partition, in
     positions = {}
     for number, bounds in enumerate(topics[topic].bounds):
         partition = (topic, number)
-        match where:
-            case "earliest":
-                positions[partition] = bounds.start
-            case "latest":
-                positions[partition] = bounds.end
-            case offset if offset.isdigit():
-                positions[partition] = max(bounds.start, min(int(offset), bounds.end))
-            case moment:
-                positions[partition] = await store.offset_at(partition, _timestamp_ms(moment))
+        positions[partition] = await offset_at(store, partition, bounds, where, hint="--from")
     return positions
-
-
-def _timestamp_ms(moment: str) -> int:
-    try:
-        parsed = datetime.fromisoformat(moment)
-    except ValueError:
-        raise click.BadParameter(
-            f"{moment!r} is not earliest, latest, an offset or a time like 2026-01-31T12:00", param_hint="--from"
-        ) from None
-    return round(parsed.timestamp() * 1000)
 
 
 async def _events(store: Store, positions: dict[Partition, int], *, follow: bool) -> AsyncIterator[_Found]:

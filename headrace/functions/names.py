@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_INTERNAL = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z_][A-Za-z0-9_-]*\.(dlt|retry\.[0-9a-z]+)")
+_INTERNAL = re.compile(r"[A-Za-z0-9_-]+\.(control|[A-Za-z_][A-Za-z0-9_-]*\.(dlt|retry\.[0-9a-z]+))")
 _FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 
 TOPIC_RULE = "1 to 249 letters, digits, '.', '_' or '-' (Kafka's rule), and not '.' or '..'"
@@ -18,7 +18,7 @@ def is_topic(name: str) -> bool:
 
 
 def is_internal(name: str) -> bool:
-    """Whether a topic is named like those that headrace makes for itself: dead letters, and retries."""
+    """Whether a topic is named like those that headrace makes for itself: dead letters, retries, control."""
     return _INTERNAL.fullmatch(name) is not None
 
 
@@ -40,3 +40,8 @@ def dead_letter_topic_of(app: str, function: str) -> str:
 def retry_topic_of(app: str, function: str, tier: str) -> str:
     """The topic in which a function's events wait for another attempt for as long as `tier` says."""
     return f"{app}.{function}.retry.{tier}"
+
+
+def control_topic_of(app: str) -> str:
+    """The topic that says what operators want of an app: paused functions, the states of dead letters."""
+    return f"{app}.control"

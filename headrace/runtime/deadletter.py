@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
 from headrace.functions.codec import MAX_HEADER_BYTES, MAX_HEADERS
 from headrace.runtime.origin import origin_headers
 from headrace.runtime.ports import Append, Record
@@ -13,8 +15,8 @@ from headrace.sandbox.headers import Header, pack, record_size, unpack
 from headrace.sandbox.outcome import Failure
 from headrace.sandbox.wire import Origin
 
-_LINEAGE = {"headrace-cause", "headrace-root", "headrace-hops"}
-_IDENTITY = _LINEAGE | {"ce_id", "ce_source", "ce_type", "ce_time", "ce_specversion", "ce_subject"}
+LINEAGE = {"headrace-cause", "headrace-root", "headrace-hops"}
+_IDENTITY = LINEAGE | {"ce_id", "ce_source", "ce_type", "ce_time", "ce_specversion", "ce_subject"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +33,23 @@ class Sender:
     max_bytes: int | None = None
 
 
+REDRIVE = "headrace-redrive"
+"""How often an event was redriven; counts only where we wrote it."""
+
+
 def dead_letter(
-    record: Record, origin: Origin, failure: Failure, *, attempts: int, sender: Sender, now_ms: int
+    record: Record,
+    origin: Origin,
+    failure: Failure,
+    *,
+    attempts: int,
+    sender: Sender,
+    now_ms: int,
+    returned: bool = False,
 ) -> Append:
     """The dead-letter record of an event. It keeps its partition's number, so that order per key is kept.
+
+    `returned`: it came from a retry topic of ours, where we may have noted how often it was redriven.
 
     What is too large for the topic with our headers is a stub without value and foreign headers: it says where the
     original is, and how large, in `headrace-value-dropped`.
@@ -47,7 +62,10 @@ def dead_letter(
         ("headrace-fingerprint", failure.fingerprint.encode()),
         ("headrace-failed-at", datetime.fromtimestamp(now_ms / 1000, UTC).isoformat().encode()),
     ]
-    kept, dropped = _foreign(unpack(record.headers))
+    headers = unpack(record.headers)
+    if returned:
+        ours += [header for header in headers if header[0] == REDRIVE][-1:]
+    kept, dropped = _foreign(headers)
     if dropped:
         ours.append(("headrace-headers-dropped", str(dropped).encode()))
     partition = origin.partition % sender.partitions
@@ -57,6 +75,14 @@ def dead_letter(
     own = [header for header in kept if header[0] in _IDENTITY]
     size: Header = ("headrace-value-dropped", str(len(record.value or b"")).encode())
     return Append(sender.topic, partition, now_ms, record.key, None, pack([*own, *ours, size]))
+
+
+def without_redrives(record: Record) -> Record:
+    """The record of an ordinary topic as it goes to a retry topic, where what others noted of redrives would count."""
+    if REDRIVE.encode() not in record.headers:
+        return record
+    kept = [header for header in unpack(record.headers) if header[0] != REDRIVE]
+    return replace(record, headers=pack(kept))
 
 
 def fits(append: Append, max_bytes: int | None) -> bool:
@@ -69,7 +95,7 @@ def _foreign(headers: Iterable[Header]) -> tuple[list[Header], int]:
     kept: list[Header] = []
     size = dropped = 0
     for name, value in headers:
-        if name.startswith("headrace-") and name not in _LINEAGE:
+        if name.startswith("headrace-") and name not in LINEAGE:
             continue
         size += len(name) + len(value)
         if len(kept) >= MAX_HEADERS or size > MAX_HEADER_BYTES:

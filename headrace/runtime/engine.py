@@ -16,6 +16,7 @@ from headrace.runtime.deadletter import Sender
 from headrace.runtime.demands import check_demands
 from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.hooks import Hooks
+from headrace.runtime.obedience import Obedience
 from headrace.runtime.ports import Clock, Store, TopicInfo, TopicSpec
 from headrace.runtime.retrytopic import RetryTopics, retry_topics_of
 from headrace.runtime.state import State
@@ -34,7 +35,8 @@ log = structlog.get_logger("headrace")
 class Plan:
     """What is to be served: the app, its functions, and how a pool of workers is made for one of them.
     `watched`: observers are told of every event, not only of those that did not simply succeed. `cautious`: a function
-    that has no progress on a topic with a backlog is refused, unless it is told where to start.
+    that has no progress on a topic with a backlog is refused, unless it is told where to start. `obedient`: it follows
+    what operators want of its functions (see `control`).
 
     `topics` says, by name, what those are made with of which a deployment says it; the others get defaults.
 
@@ -46,6 +48,7 @@ class Plan:
     pool: Callable[[FunctionSpec, dict[str, Outlet], Dispatch], Pool]
     watched: bool = False
     cautious: bool = False
+    obedient: bool = False
     topics: Mapping[str, TopicSpec] = field(default_factory=dict)
 
     def topic(self, name: str, *, partitions: int | None = None, max_bytes: int | None = None) -> TopicSpec:
@@ -64,6 +67,7 @@ class Engine:
         self._clock = clock
         self._hooks = hooks
         self.subscriptions: list[Subscription] = []
+        self._obedience: Obedience | None = None
 
     async def open(self) -> None:
         """See that all topics are there, then begin with every function.
@@ -83,6 +87,9 @@ class Engine:
             outlets = {topic: _outlet(topics[topic]) for topic in spec.emits}
             subscription.dispatch.pool = self._plan.pool(spec, outlets, subscription.dispatch)
             self.subscriptions.append(subscription)
+        if self._plan.obedient:
+            self._obedience = Obedience(self._store, self._plan.app, self.subscriptions)
+            await self._obedience.open()
         # All of them come to an end before a refusal is passed on: closing must not meet one that is half open.
         opened = await asyncio.gather(*(one.open() for one in self.subscriptions), return_exceptions=True)
         for refusal in opened:
@@ -101,6 +108,8 @@ class Engine:
 
     async def close(self, drain_s: float) -> None:
         """Drain within `drain_s` seconds, then end everything; what did not end goes back uncharged."""
+        if self._obedience is not None:
+            await self._obedience.close()
         await asyncio.gather(*(subscription.drain(drain_s) for subscription in self.subscriptions))
         await asyncio.gather(*(subscription.close(max(2.0, drain_s)) for subscription in self.subscriptions))
 

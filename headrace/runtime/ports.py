@@ -276,6 +276,21 @@ class Admin(Protocol):
         ...
 
 
+class Groups(Protocol):
+    """Consumer groups from outside: by one who is no member."""
+
+    async def served(self, groups: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """Who serves each of these groups now, each member in words; a group that nobody serves is left out."""
+        ...
+
+    async def move(self, group: str, marks: Mapping[Partition, int]) -> None:
+        """Have the group go on from these watermarks, with no other progress there; returns once that is durable.
+
+        Raises `BrokerError` that names its members, having moved nothing, if somebody serves the group.
+        """
+        ...
+
+
 class Broker(Protocol):
     """A log: ordered partitions of records, and the progress of groups on them."""
 
@@ -316,7 +331,7 @@ class Broker(Protocol):
         ...
 
 
-class Store(Broker, Admin, Reader, Protocol):
+class Store(Broker, Admin, Groups, Reader, Protocol):
     """A broker with all its sides, as the door holds it."""
 
 

@@ -127,6 +127,10 @@ class Progress:
         """How many offsets beyond the watermark are done."""
         return sum(end - start for start, end in self._start_to_end.items())
 
+    def done_from(self, offset: int) -> int:
+        """How many offsets beyond the watermark, from `offset` on, are done."""
+        return sum(max(0, end - max(start, offset)) for start, end in self._start_to_end.items())
+
     def _read_ranges(self, flat: list[int]) -> None:
         at = self.watermark
         for distance, length in zip(flat[::2], flat[1::2], strict=True):

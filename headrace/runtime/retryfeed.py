@@ -51,6 +51,10 @@ class RetryFeed:
             await member.subscribe([*topics, *sorted(there)])
             self._followed = there
 
+    def look_soon(self) -> None:
+        """Look for new topics at the next turn."""
+        self._looked_at = -_LOOK_S
+
     async def _look(self) -> None:
         self._looked_at = self._clock.monotonic()
         if self._terms.retries is not None:

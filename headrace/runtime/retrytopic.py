@@ -15,7 +15,7 @@ from types import MappingProxyType
 from headrace.functions.names import retry_topic_of
 from headrace.runtime.origin import origin_headers
 from headrace.runtime.ports import Append, Partition, Record, TopicSpec
-from headrace.runtime.tiers import TIERS, Tier, tier_for
+from headrace.runtime.tiers import REDRIVE, TIERS, Tier, tier_for
 from headrace.sandbox.headers import pack, unpack
 from headrace.sandbox.wire import Origin
 
@@ -37,7 +37,7 @@ _OURS = frozenset(
 @lru_cache
 def retry_topics_of(app: str, function: str) -> Mapping[str, Tier]:
     """All retry topics that a function may have, by name. Asked for each record that comes from one."""
-    return MappingProxyType({retry_topic_of(app, function, tier.name): tier for tier in TIERS})
+    return MappingProxyType({retry_topic_of(app, function, tier.name): tier for tier in (*TIERS, REDRIVE)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,9 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError as UnreadableVariable
 
+from headrace.functions.declare import Options
 from headrace.functions.errors import SettingsError
+from headrace.runtime.overrides import FunctionSection
 from headrace.runtime.ports import TopicSpec
 from headrace.runtime.sections import KafkaSection, TopicSection
 
@@ -34,7 +36,7 @@ class Settings(BaseSettings):
 
     `app` is the first part of consumer groups and of derived topics. `drain` is the seconds that running events get
     to finish on SIGTERM. `kafka` matters only to a broker of that kind. `topics` says, by name, what those are made
-    with that are not there yet.
+    with that are not there yet. `defaults` and `functions`, by name, set options of functions (see `overrides`).
     """
 
     model_config = SettingsConfigDict(
@@ -52,6 +54,8 @@ class Settings(BaseSettings):
     drain: Annotated[float, Gt(0)] = 25.0
     kafka: KafkaSection = KafkaSection()
     topics: dict[str, TopicSection] = {}
+    defaults: FunctionSection = FunctionSection()
+    functions: dict[str, FunctionSection] = {}
 
     @classmethod
     def settings_customise_sources(
@@ -99,6 +103,7 @@ def app_of(settings: Settings, folder: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:60] or "app"
 
 
+_THE_CODES = frozenset(Options.__annotations__) - frozenset(FunctionSection.model_fields) | {"topics"}
 _APP = re.compile(r"[A-Za-z0-9_-]{1,60}")
 _SOURCES = "settings (command line, HEADRACE_* variables, headrace.toml, [tool.headrace])"
 
@@ -112,6 +117,11 @@ def _unknown(error: ValidationError) -> list[str]:
 def _no_such(key: str, known: list[str]) -> str:
     near = get_close_matches(key, known, n=1)
     variable = f"HEADRACE_{key.upper().replace('.', '__')}"
+    if key.startswith(("defaults.", "functions.")):
+        option = key.rpartition(".")[2]
+        if option in _THE_CODES:
+            return f"there is no setting {key!r}: {option} is the code's to say"
+        near = get_close_matches(option, FunctionSection.model_fields, n=1)
     return f"there is no setting {key!r} ({variable}){f'; did you mean {near[0]!r}?' if near else ''}"
 
 

@@ -22,7 +22,7 @@ from headrace.runtime.announcement import Announcement
 from headrace.runtime.arrivals import arrivals_at
 from headrace.runtime.batching import Batching
 from headrace.runtime.condemned import Condemned
-from headrace.runtime.deadletter import dead_letter, fits
+from headrace.runtime.deadletter import dead_letter, fits, without_redrives
 from headrace.runtime.flights import Flight, Flights
 from headrace.runtime.lanes import Lane, Lanes
 from headrace.runtime.leftovers import Leftover
@@ -369,8 +369,9 @@ class Shard:
                 offset = record.offset
                 charge = self.progress.ledger.get(offset)  # by an owner's death, which is a crash of its own
                 alone = crashed or self._arrivals.is_alone(offset) or (charge is not None and charge.alone)
+                own = without_redrives(record) if self._arrivals.direct else record
                 event = Deferred(
-                    record, self._arrivals.origin(offset), self._failures(offset) + 1, now_ms + delay_ms, alone=alone
+                    own, self._arrivals.origin(offset), self._failures(offset) + 1, now_ms + delay_ms, alone=alone
                 )
                 if self._defer(event, now_ms):
                     self._end(lane, record)
@@ -437,7 +438,10 @@ class Shard:
     def _set_aside(self, record: Record, failure: Failure, attempts: int, now_ms: int) -> None:
         if (sender := self.terms.sender) is not None:
             origin = self._arrivals.origin(record.offset)
-            letter = dead_letter(record, origin, failure, attempts=attempts, sender=sender, now_ms=now_ms)
+            returned = not self._arrivals.direct
+            letter = dead_letter(
+                record, origin, failure, attempts=attempts, sender=sender, now_ms=now_ms, returned=returned
+            )
             self._appends.append(letter)
 
     def _publish(self, emits: Sequence[Emitted]) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import NamedTuple
 
 import structlog
 
@@ -39,6 +40,15 @@ _LONGEST_PAUSE_S = 5.0
 log = structlog.get_logger("headrace")
 
 
+class Load(NamedTuple):
+    """Events held, in workers, and waiting for another attempt; and the workers there are."""
+
+    held: int
+    in_flight: int
+    waiting: int
+    workers: int
+
+
 class Subscription:
     """Serves one function. `activity` counts changes, so that an observer can tell whether anything happened."""
 
@@ -63,6 +73,8 @@ class Subscription:
         self._alarm = Alarm(clock, self._moved)
         self._changed = asyncio.Event()
         self._draining = False
+        self._held: str | None = None
+        self.before_assigned: Callable[[], Awaitable[None]] | None = None
         self.dispatch = Dispatch(spec, self._shards, clock, hooks, moved=self._moved, dice=dice)
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -76,6 +88,18 @@ class Subscription:
             self._member.seek(partition, shard.progress.position)
         self._intake = asyncio.create_task(self._fetch(self._member), name=f"intake of {self.spec.name}")
         self._refresh()
+
+    def hold(self, reason: str | None) -> None:
+        """Stand still from now on: what runs ends, nothing more is fetched or handed out. With None: go on."""
+        if reason != self._held:
+            self._held = reason
+            if reason is not None:
+                self.dispatch.recall()
+            self._moved()
+
+    def look_for_retries(self) -> None:
+        """Somebody else may have made a retry topic of this function: see soon."""
+        self._feed.look_soon()
 
     async def drain(self, budget_s: float) -> None:
         """Finish what runs within `budget_s` seconds, give the rest back uncharged, settle what is done."""
@@ -116,6 +140,8 @@ class Subscription:
 
     async def assigned(self, partitions: Sequence[Assigned]) -> None:
         """Take partitions over where their progress says, or where a new group is to start."""
+        if self.before_assigned is not None:
+            await self.before_assigned()
         told = Told(self._feed.prepare, self._moved, self._trouble, self._fenced)
         for assigned in partitions:
             start = "earliest" if self._feed.is_retry(assigned.partition[0]) else self.spec.start
@@ -216,7 +242,7 @@ class Subscription:
         most_bytes = max(1 << 20, MOST_BYTES // max(1, len(self._shards)))
         for partition, shard in self._shards.items():
             load = max(shard.events / MOST_EVENTS, shard.bytes / most_bytes)
-            full = shard.full
+            full = self._held or shard.full
             if partition in self._throttled:
                 if load < 0.5 and full is None:
                     del self._throttled[partition]
@@ -239,7 +265,8 @@ class Subscription:
         self._alarm.set(min(due) if due else None)
         if not self._draining:
             self._throttle()
-            self.dispatch.hand_out()
+            if self._held is None:
+                self.dispatch.hand_out()
             for settler in self._settlers.values():  # a careful shard has a start to write down
                 settler.kick()
             if (resumes_ms := self.dispatch.resumes_ms) is not None:
@@ -271,6 +298,17 @@ class Subscription:
         """Below which offset all is done, for each partition this runtime owns."""
         return {partition: shard.progress.watermark for partition, shard in self._shards.items()}
 
+    @property
+    def load(self) -> Load:
+        """What it holds now, and the workers it has."""
+        shards, workers = self._shards.values(), self.dispatch.pool.workers
+        return Load(
+            held=sum(shard.events for shard in shards),
+            in_flight=sum(worker.in_flight for worker in workers),
+            waiting=sum(shard.waiting for shard in shards),
+            workers=len(workers),
+        )
+
     def _refresh(self) -> None:
         self.status.set(*self._state())
         self._changed.set()
@@ -281,8 +319,8 @@ class Subscription:
             away = isinstance(trouble, BrokerUnavailable)
             return (State.RETRYING, f"{BROKER_AWAY}{trouble}") if away else (State.PAUSED, str(trouble))
         pool, shards = self.dispatch.pool, self._shards.values()
-        if pool.problem is not None and not pool.workers:
-            return State.PAUSED, pool.problem
+        if (why := self._held or (None if pool.workers else pool.problem)) is not None:
+            return State.PAUSED, why
         if any(shard.ready or shard.filling or shard.ready_alone or shard.in_flight for shard in shards):
             return State.RUNNING, ""
         waiting = sum(shard.waiting for shard in shards)

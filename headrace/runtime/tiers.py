@@ -24,6 +24,9 @@ TIERS = (
     Tier("1h", 3_600_000),
 )
 
+REDRIVE = Tier("redrive", 0)
+"""Where dead letters go that are handled once more: no delay, and none of those that failed events wait in."""
+
 
 def tier_for(delay_ms: int) -> Tier:
     """The smallest tier that holds an event for `delay_ms`; the last one, to be gone through again, if none does."""

@@ -140,9 +140,16 @@ class Worker:
             transport, _ = await self._loop.connect_read_pipe(lambda output=output: output, pipe)  # type: ignore[misc]
             self._pipes.append(transport)
         spec = self.spec
-        function = spec.function.name if spec.function else None
         start = Start(
-            VERSION, spec.target, function, spec.app, spec.cluster, dict(spec.environment), dict(spec.outlets)
+            VERSION,
+            spec.target,
+            spec.function.name if spec.function else None,
+            spec.app,
+            spec.cluster,
+            dict(spec.environment),
+            dict(spec.outlets),
+            timeout=spec.function.timeout if spec.function else None,
+            concurrency=spec.function.concurrency if spec.function else None,
         )
         self._ipc.write(frame(start))
         return self._loop.create_task(self._live(), name=f"life of worker {self.id}")

@@ -44,9 +44,9 @@ class FunctionSpec(msgspec.Struct, frozen=True):
     `emits` maps a topic to the type names it takes (empty: any). `start` is "earliest", "latest", an ISO 8601 time or
     None. `retry` has at least one rule; what no exception explains (a timeout, a crash, a `RetryAfter`) follows the
     last, which is the most general. `discard` is the reason of a `Discard` in place of a dead-letter topic. `explicit`
-    names the options set in code. `schema` is the payload's JSON Schema as JSON text, None for `str` and `bytes`.
-    `setup` is the name of what sets its workers up; `rate` is how many events may start in a second.
-    `batch` is there for handlers of many events at once.
+    names the options set in code, `settings` those that an operator's settings changed. `schema` is the payload's JSON
+    Schema as JSON text, None for `str` and `bytes`. `setup` is the name of what sets its workers up; `rate` is how many
+    events may start in a second. `batch` is there for handlers of many events at once.
     """
 
     name: str
@@ -75,6 +75,7 @@ class FunctionSpec(msgspec.Struct, frozen=True):
     setup: str | None = None
     rate: float | None = None
     batch: BatchPolicy | None = None
+    settings: list[str] = []
 
 
 class Manifest(msgspec.Struct, frozen=True):

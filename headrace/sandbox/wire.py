@@ -65,7 +65,7 @@ class Start(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=0)
     """The first frame: become a worker of `function`, or, with None, read the target's manifest.
 
     `environment` holds what the function's grants pass on, its secrets among it. `outlets` are the topics it may
-    emit to.
+    emit to. `timeout` (seconds) and `concurrency` are those in force, where settings may say otherwise than the code.
     """
 
     version: int
@@ -75,6 +75,8 @@ class Start(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=0)
     cluster: str
     environment: dict[str, str]
     outlets: dict[str, Outlet]
+    timeout: float | None = None
+    concurrency: int | None = None
 
 
 class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):

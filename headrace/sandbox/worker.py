@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import os
 from contextlib import suppress
+from dataclasses import replace
 
 from headrace.functions.signature import Handler
 from headrace.sandbox.batches import Batches, BatchInvocation, ConcurrentBatches
@@ -96,4 +97,15 @@ def _choose(loaded: Loaded, start: Start) -> Handler | None:
         known = ", ".join(loaded.handlers)
         message = f"{start.target.path}: no function is named {start.function!r} any more; it has: {known}"
         raise Unserviceable(Broken("missing", Failure("TargetError", message)))
-    return handler
+    return _in_force(handler, start)
+
+
+def _in_force(handler: Handler, start: Start) -> Handler:
+    """The handler with the limits that settings put in place of its own."""
+    declared = handler.declaration
+    declared = replace(
+        declared,
+        timeout=declared.timeout if start.timeout is None else start.timeout,
+        concurrency=declared.concurrency if start.concurrency is None else start.concurrency,
+    )
+    return replace(handler, declaration=declared)

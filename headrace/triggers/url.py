@@ -11,7 +11,7 @@ from headrace.runtime.clock import SystemClock
 from headrace.runtime.ports import Store
 from headrace.runtime.sections import KafkaSection
 from headrace.triggers.brokers.memory import Disk, MemoryLog
-from headrace.triggers.brokers.sqlite import SqliteLog
+from headrace.triggers.brokers.sqlite import SqliteLog, run_folder_of
 
 DEFAULT = "sqlite:.headrace/log.db"
 
@@ -53,10 +53,27 @@ def path_of(url: str, *, root: Path | None = None) -> Path:
     scheme, _, rest = url.partition(":")
     if scheme != "sqlite":
         raise SettingsError(
-            f"broker {_shown(url)!r} is not the embedded log, which alone is a file that can be backed up, checked and "
-            "compacted here: a Kafka cluster has tools of its own for that"
+            f"broker {without_password(url)!r} is not the embedded log, which alone is a file that can be backed up, "
+            "checked and compacted here: a Kafka cluster has tools of its own for that"
         )
     return ((root or Path.cwd()) / _path(url, rest)).resolve()
+
+
+def log_file(url: str, root: Path) -> Path | None:
+    """The file of the log at `url`; None for one that is elsewhere. Raises `SettingsError` for a URL without one."""
+    scheme, _, rest = url.partition(":")
+    return (root / _path(url, rest)).resolve() if scheme == "sqlite" else None
+
+
+def run_folder(url: str, root: Path) -> Path | None:
+    """Where the log at `url` keeps what lives only as long as those who use it; None for one that is elsewhere."""
+    path = log_file(url, root)
+    return None if path is None else run_folder_of(path)
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown: whoever tries to put a password there is not to see it in a log."""
+    return re.sub(r"//[^/]*@", "//…@", url)
 
 
 async def _open_kafka(bootstrap: str, section: KafkaSection, root: Path) -> Store:
@@ -70,14 +87,10 @@ def _bootstrap(url: str, rest: str) -> str:
     hosts = rest.removeprefix("//").removesuffix("/").split(",")
     if not rest.startswith("//") or not all(_HOST.fullmatch(host) for host in hosts):
         raise SettingsError(
-            f"broker {_shown(url)!r} names no Kafka cluster: write kafka://HOST:PORT[,HOST:PORT], for example "
-            "kafka://localhost:9092; user, password and TLS are settings, not part of the URL"
+            f"broker {without_password(url)!r} names no Kafka cluster: write kafka://HOST:PORT[,HOST:PORT], for "
+            "example kafka://localhost:9092; user, password and TLS are settings, not part of the URL"
         )
     return ",".join(host if _HOST.fullmatch(host)[2] else f"{host}:9092" for host in hosts)  # type: ignore[index]
-
-
-def _shown(url: str) -> str:
-    return re.sub(r"//[^/]*@", "//…@", url)  # whoever tries to put a password there is not to see it in a log
 
 
 def _path(url: str, rest: str) -> Path:

@@ -229,7 +229,12 @@ def test_the_plan_needs_no_broker_and_lists_topics_groups_ids_and_rights(shop: S
     topics = {topic["name"]: topic for topic in plan["topics"]}
     tiers = [f"{app}.confirm.retry.{tier}" for tier in ("1s", "5s", "30s", "2m", "10m", "1h")]
     letters = [f"{app}.confirm.dlt", f"{app}.send.dlt"]
-    assert set(topics) == {f"{app}-orders", f"{app}-mails", f"{app}-sent", *letters, *tiers}
+    redrives = [f"{app}.confirm.retry.redrive", f"{app}.send.retry.redrive"]
+    own = {*letters, *tiers, *redrives, f"{app}.control"}
+    assert set(topics) == {f"{app}-orders", f"{app}-mails", f"{app}-sent", *own}
+    assert topics[redrives[1]]["made"] == "at the first redrive"
+    assert (topics[f"{app}.control"]["partitions"], topics[f"{app}.control"]["functions"]) == (1, ["confirm", "send"])
+    assert topics[f"{app}.control"]["configs"]["cleanup.policy"] == "compact"
     assert topics[f"{app}-mails"]["kinds"] == ["output", "input"]
     assert topics[f"{app}-mails"]["functions"] == ["confirm", "send"]
     assert (topics[letters[0]]["like"], topics[letters[0]]["replication"]) == ([f"{app}-orders"], 3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.functions.codec import MAX_HEADERS
-from headrace.runtime.deadletter import Sender, dead_letter, fits
+from headrace.runtime.deadletter import Sender, dead_letter, fits, without_redrives
 from headrace.runtime.ports import Append, Record
 from headrace.sandbox.headers import pack, unpack
 from headrace.sandbox.outcome import Failure
@@ -83,3 +83,11 @@ def test_what_just_fits_is_whole() -> None:
     letter = letter_within(10_000, b"v" * 8_000)
     assert letter.value == b"v" * 8_000
     assert "big" in dict(unpack(letter.headers))
+
+
+def test_what_others_noted_of_redrives_does_not_go_to_a_retry_topic():
+    kept = [("a", b"1"), ("b", b"2")]
+    record = Record(0, 0, b"k", b"v", pack([kept[0], ("headrace-redrive", b"7"), kept[1]]))
+    assert unpack(without_redrives(record).headers) == kept
+    plain = Record(0, 0, b"k", b"v", pack(kept))
+    assert without_redrives(plain) is plain

@@ -107,3 +107,11 @@ def fenced(settlement: Settlement, epoch: int) -> Fenced:
         f"group {settlement.group!r} no longer holds partition {partition} of {topic!r} with epoch "
         f"{settlement.epoch} (it is at {epoch}): what was held for it is dropped, its new owner does it again"
     )
+
+
+def still_served(group: str, members: Iterable[str]) -> BrokerError:
+    """The error for a group that cannot be moved, because it has members."""
+    return BrokerError(
+        f"group {group!r} is served by {', '.join(members)}: stop that first; progress of a group that runs would be "
+        "written over"
+    )

@@ -1,11 +1,14 @@
-"""Groups: how far each is."""
+"""Groups: how far each is, who serves it, and moving one."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
 from functools import partial
 
-from aiokafka.protocol.admin import ListGroupsRequest
+from aiokafka import errors
+from aiokafka.protocol.admin import DescribeGroupsRequest, ListGroupsRequest
+from aiokafka.protocol.commit import OffsetCommitRequest
 
 from headrace.runtime.ports import Bounds, Lag, Partition
 from headrace.triggers.brokers.kafka.afterglow import Afterglow
@@ -14,6 +17,7 @@ from headrace.triggers.brokers.kafka.failure import raise_for
 from headrace.triggers.brokers.kafka.mark import Mark
 from headrace.triggers.brokers.kafka.reader import Reader
 from headrace.triggers.brokers.kafka.topics import Topics
+from headrace.triggers.brokers.refusal import still_served
 
 _PAUSE_S = 0.01
 _LOOK_CLOSER = 64  # a tail this short may be nothing but transaction markers
@@ -53,6 +57,40 @@ class Groups:
             )
             for (group, partition), mark in marks.items()
         ]
+
+    async def served(self, groups: Collection[str]) -> dict[str, list[str]]:
+        """See `ports.Groups.served`: a member is told by its client's id and host."""
+        ask = self._cluster.until_answered
+        found = await asyncio.gather(
+            *(ask(f"asking for the members of group {group!r}", partial(self._members, group)) for group in groups)
+        )
+        return {group: members for group, members in zip(groups, found, strict=True) if members}
+
+    async def move(self, group: str, marks: Mapping[Partition, int]) -> None:
+        """See `ports.Groups.move`. The cluster itself refuses it while the group has members."""
+        doing = f"moving group {group!r}"
+        if group in (found := await self.served([group])):
+            raise still_served(group, found[group])
+        await self._cluster.until_answered(doing, lambda: self._commit(group, marks))
+
+    async def _members(self, group: str) -> list[str]:
+        answer = await self._cluster.send(DescribeGroupsRequest([group]), await self._cluster.coordinator(group))
+        ((code, _name, _state, _type, _protocol, members, *_),) = answer.groups
+        raise_for(code, f"group {group}")
+        return [f"{one[1]} at {one[2].removeprefix('/')}" for one in members]
+
+    async def _commit(self, group: str, marks: Mapping[Partition, int]) -> None:
+        """Commit as one outside of the group, which is allowed while it has no members."""
+        topics: dict[str, list[tuple[int, int, str]]] = {}
+        for (topic, number), watermark in marks.items():
+            topics.setdefault(topic, []).append((number, watermark, ""))
+        request = OffsetCommitRequest(group, -1, "", -1, list(topics.items()))
+        answer = await self._cluster.send(request, await self._cluster.coordinator(group))
+        for topic, parts in answer.topics:
+            for number, code in parts:
+                if code == errors.UnknownMemberIdError.errno:
+                    raise still_served(group, ["a member that has just joined"])
+                raise_for(code, f"group {group} on {topic}/{number}")
 
     async def _names(self) -> set[str]:
         metadata = await self._cluster.metadata()

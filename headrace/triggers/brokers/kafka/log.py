@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
 from headrace.functions.errors import BrokerError
@@ -149,6 +149,16 @@ class KafkaLog:
     async def lag(self, prefix: str) -> Sequence[Lag]:
         """See `ports.Admin.lag`."""
         return await self._groups.lag(prefix)
+
+    async def served(self, groups: Collection[str]) -> dict[str, list[str]]:
+        """See `ports.Groups.served`."""
+        return await self._groups.served(groups)
+
+    async def move(self, group: str, marks: Mapping[Partition, int]) -> None:
+        """See `ports.Groups.move`."""
+        for partition in marks:
+            await self._topics.require_partition(partition)
+        await self._groups.move(group, marks)
 
     async def read(self, partition: Partition, offset: int, limit: int) -> Fetched:
         """See `ports.Reader.read`: committed records only."""

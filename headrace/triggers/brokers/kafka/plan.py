@@ -6,14 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from headrace.functions.names import group_of, retry_topic_of
+from headrace.functions.names import control_topic_of, group_of, retry_topic_of
+from headrace.runtime.control import control_spec
 from headrace.runtime.engine import dead_letter_topic
 from headrace.runtime.ports import TopicSpec
+from headrace.runtime.redrive import redrive_topic_of
 from headrace.runtime.retrytopic import retry_topics_of
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.triggers.brokers.kafka.topics import configs_of
 
-Kind = Literal["input", "output", "dead-letter", "retry"]
+Kind = Literal["input", "output", "dead-letter", "retry", "control"]
+Made = Literal["at start", "at the first retry", "at the first redrive"]
 Resource = Literal["topic", "group", "transactional_id"]
 Pattern = Literal["literal", "prefixed"]
 
@@ -34,7 +37,7 @@ class PlannedTopic:
     partitions: int | None
     replication: int | None
     configs: dict[str, str]
-    made: Literal["at start", "at the first retry"]
+    made: Made
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,7 +88,9 @@ def _topics(
     app: str, spec: FunctionSpec, replication: int | None, said: Mapping[str, TopicSpec]
 ) -> Iterator[PlannedTopic]:
     def topic(name: str, kind: Kind, like: Iterable[str] = ()) -> PlannedTopic:
-        made: Literal["at start", "at the first retry"] = "at the first retry" if kind == "retry" else "at start"
+        made: Made = "at start" if kind != "retry" else "at the first retry"
+        if name == redrive_topic_of(app, spec.name):
+            made = "at the first redrive"
         made_with = said.get(name, TopicSpec(name))
         alike = () if made_with.partitions else tuple(like)
         configs = dict(configs_of(made_with))
@@ -99,11 +104,24 @@ def _topics(
         yield topic(letters, "dead-letter", spec.topics)
     for name in _retry_topics(app, spec):
         yield topic(name, "retry", spec.topics)
+    control = control_spec(app)
+    yield PlannedTopic(
+        control.name,
+        ("control",),
+        (spec.name,),
+        (),
+        control.partitions,
+        replication,
+        dict(configs_of(control)),
+        "at start",
+    )
 
 
 def _retry_topics(app: str, spec: FunctionSpec) -> list[str]:
-    """With an order, events wait for their retry in place."""
-    return list(retry_topics_of(app, spec.name)) if spec.order == "none" else []
+    """With an order, events wait for their retry in place; only what is redriven goes another way."""
+    if spec.order == "none":
+        return list(retry_topics_of(app, spec.name))
+    return [] if dead_letter_topic(app, spec) is None else [redrive_topic_of(app, spec.name)]
 
 
 def _merged(topics: Iterable[PlannedTopic]) -> Iterator[PlannedTopic]:
@@ -133,6 +151,7 @@ def _acls(app: str, spec: FunctionSpec) -> Iterator[Acl]:
         prefix = retry_topic_of(app, spec.name, "")
         yield from _on_topic(prefix, "READ", "prefixed")
         yield Acl("topic", prefix, "prefixed", "WRITE")
+    yield from _on_topic(control_topic_of(app), "READ")
     if spec.guarantee == "effectively-once":
         yield Acl("transactional_id", f"{group}/", "prefixed", "WRITE")
 

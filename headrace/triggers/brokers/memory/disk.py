@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
@@ -196,6 +196,18 @@ class Disk:
     def owner(self, group: str, partition: Partition) -> Owner:
         """Who owns a partition; epochs begin at 1."""
         return self.owners.get((group, partition), Owner(None, 0))
+
+    def move(self, group: str, marks: Mapping[Partition, int]) -> None:
+        """Put other watermarks, with nothing beside them, in place of a group's progress; fences who had it.
+
+        Raises `UnknownTopic`, and `BrokerError` for a partition not there, having changed nothing.
+        """
+        for partition in marks:
+            self.journal(partition)
+        for partition, watermark in marks.items():
+            self.progress[group, partition] = Progress(watermark, b"")
+            self.owners[group, partition] = Owner(None, self.owner(group, partition).epoch + 1)
+        self._written()
 
     def check(self, settlement: Settlement, members: Sequence[str]) -> None:
         """Raise `Fenced` unless one of `members` owns the settlement's partition in its epoch; `UnknownTopic`."""

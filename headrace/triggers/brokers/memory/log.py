@@ -26,7 +26,7 @@ from headrace.triggers.brokers.memory.faults import Faults, Step
 from headrace.triggers.brokers.memory.group import Group
 from headrace.triggers.brokers.memory.member import MemoryMember
 from headrace.triggers.brokers.memory.writer import Writer
-from headrace.triggers.brokers.refusal import refuse_delayed, refuse_transactions, still_read
+from headrace.triggers.brokers.refusal import refuse_delayed, refuse_transactions, still_read, still_served
 from headrace.triggers.brokers.selection import chosen
 
 
@@ -139,6 +139,18 @@ class MemoryLog:
         """See `ports.Admin.lag`."""
         await self._client.turn(Step(self.name, "read"))
         return self.disk.lag(prefix)
+
+    async def served(self, groups: Collection[str]) -> dict[str, list[str]]:
+        """See `ports.Groups.served`."""
+        await self._client.turn(Step(self.name, "read"))
+        return {group: seats for group in groups if (seats := self.members(group))}
+
+    async def move(self, group: str, marks: Mapping[Partition, int]) -> None:
+        """See `ports.Groups.move`."""
+        await self._client.turn(Step(self.name, "ensure"))
+        if members := self.members(group):
+            raise still_served(group, members)
+        self.disk.move(group, marks)
 
     async def read(self, partition: Partition, offset: int, limit: int) -> Fetched:
         """See `ports.Reader.read`."""

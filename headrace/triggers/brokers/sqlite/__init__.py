@@ -10,6 +10,7 @@ decides for all members, with shares from `assignment`. `pulse` shows that a mem
 it dies.
 """
 
+from headrace.triggers.brokers.sqlite.files import run_folder_of
 from headrace.triggers.brokers.sqlite.log import SqliteLog
 
-__all__ = ["SqliteLog"]
+__all__ = ["SqliteLog", "run_folder_of"]

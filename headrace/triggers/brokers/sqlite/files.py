@@ -65,7 +65,7 @@ class Files:
     @property
     def run(self) -> Path:
         """The directory for what lives only as long as the processes that use the log."""
-        return self.path.with_name(f"{self.path.name}.run")
+        return run_folder_of(self.path)
 
     def verify(self) -> None:
         """Raise `BrokerError` if the path names another file by now: writes would be lost with the old one."""
@@ -87,6 +87,11 @@ class Files:
         finally:
             self.turnstile.close()
             libraries.left(self.path)
+
+
+def run_folder_of(path: Path) -> Path:
+    """The `Files.run` of a log that need not be open."""
+    return path.with_name(f"{path.name}.run")
 
 
 def _connect_all(path: Path) -> tuple[str, list[sqlite3.Connection]]:

@@ -12,11 +12,13 @@ import socket
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from headrace.runtime.ports import Assigned, Bounds
-from headrace.triggers.brokers.refusal import unknown_topic
+from headrace.runtime.ports import Assigned, Bounds, Partition
+from headrace.triggers.brokers.refusal import no_partition, still_served, unknown_topic
 from headrace.triggers.brokers.sqlite import coordinator
 from headrace.triggers.brokers.sqlite.coordinator import Beat, Seat, Share, Standing, Table
+from headrace.triggers.brokers.sqlite.readers import readers
 from headrace.triggers.brokers.sqlite.transaction import Transaction
 
 _SEATS = "SELECT id, topics, beat, session, boot FROM member WHERE grp = ? ORDER BY id"
@@ -36,6 +38,11 @@ _HANDED = """
 SELECT p, start, next, off, coalesce(meta, x'') FROM part LEFT JOIN coff ON coff.tp = part.tp AND grp = ?
 WHERE part.tp = ?
 """
+_MOVE = """
+INSERT INTO coff(grp, tp, off, meta, at) VALUES (?, ?, ?, x'', ?)
+ON CONFLICT(grp, tp) DO UPDATE SET off = excluded.off, meta = excluded.meta, at = excluded.at
+"""
+_FENCE = "UPDATE own SET owner = NULL, wanted = NULL, epoch = epoch + 1 WHERE grp = ? AND tp = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,31 @@ def require(connection: sqlite3.Connection, topics: Sequence[str]) -> None:
     for topic in topics:
         if topic not in names:
             raise unknown_topic(topic, names)
+
+
+def move(transaction: Transaction, group: str, marks: Mapping[Partition, int], run: Path) -> None:
+    """Put other watermarks, with nothing beside them, in place of the group's progress; fences who had it.
+
+    Raises `UnknownTopic`, and `BrokerError` for a partition not there or a group with members, having changed nothing.
+    """
+    if members := [one.process for one in readers(transaction.execute, run) if one.group == group]:
+        raise still_served(group, members)
+    tps = _numbers(transaction, marks)
+    for partition, watermark in marks.items():
+        transaction.execute(_MOVE, (group, tps[partition], watermark, transaction.now_ms))
+        transaction.execute(_FENCE, (group, tps[partition]))
+
+
+def _numbers(transaction: Transaction, partitions: Iterable[Partition]) -> dict[Partition, int]:
+    numbers: dict[Partition, int] = {}
+    for topic, number in partitions:
+        found = transaction.execute(_PARTS, (topic,)).fetchall()
+        if not found:
+            raise unknown_topic(topic, (name for (name,) in transaction.execute("SELECT name FROM topic")))
+        if not 0 <= number < len(found):
+            raise no_partition(topic, number, len(found))
+        numbers[topic, number] = found[number][0]
+    return numbers
 
 
 def _load(transaction: Transaction, group: str, newcomer: Seat | None = None) -> Table:

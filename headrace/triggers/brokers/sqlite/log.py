@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -25,13 +25,14 @@ from headrace.runtime.ports import (
     TopicSpec,
 )
 from headrace.triggers.brokers.selection import chosen
-from headrace.triggers.brokers.sqlite import admin, reader
+from headrace.triggers.brokers.sqlite import admin, groups, reader
 from headrace.triggers.brokers.sqlite.bells import Ringer, bell_name
 from headrace.triggers.brokers.sqlite.delayed import Promoter
 from headrace.triggers.brokers.sqlite.files import Files
 from headrace.triggers.brokers.sqlite.heart import Desk, Times
 from headrace.triggers.brokers.sqlite.member import SqliteMember
 from headrace.triggers.brokers.sqlite.membership import Membership
+from headrace.triggers.brokers.sqlite.readers import readers
 from headrace.triggers.brokers.sqlite.topics import alter, create, drop
 from headrace.triggers.brokers.sqlite.upkeep import Upkeep
 from headrace.triggers.brokers.sqlite.watch import Watch
@@ -134,6 +135,18 @@ class SqliteLog:
     async def lag(self, prefix: str) -> Sequence[Lag]:
         """See `ports.Admin.lag`."""
         return await self._reader.do(partial(admin.lag, prefix=prefix))
+
+    async def served(self, groups: Collection[str]) -> dict[str, list[str]]:
+        """See `ports.Groups.served`: the processes of its members."""
+        found: dict[str, list[str]] = {}
+        for one in await self._reader.do(lambda connection: readers(connection.execute, self._files.run)):
+            if one.group in groups:
+                found.setdefault(one.group, []).append(one.process)
+        return found
+
+    async def move(self, group: str, marks: Mapping[Partition, int]) -> None:
+        """See `ports.Groups.move`: whether somebody serves it is looked at in the same transaction."""
+        await self._writer.do(partial(groups.move, group=group, marks=marks, run=self._files.run))
 
     async def read(self, partition: Partition, offset: int, limit: int) -> Fetched:
         """See `ports.Reader.read`."""

@@ -29,6 +29,23 @@ def check(path: Path) -> None:
         raise not_writable(path, error) from error
 
 
+def look(path: Path) -> str:
+    """The type of the filesystem on which a log at `path` lies or would, touching nothing; empty if it is not known.
+
+    Raises `BrokerError` with a remedy if a log cannot lie there.
+    """
+    if path.is_dir():
+        raise BrokerError(f"{path} is a directory: name a file in it, for example sqlite:{path / 'log.db'}")
+    there = next(one for one in (path, *path.parents) if one.exists())
+    _check_filesystem(there)
+    if not os.access(there, os.R_OK | os.W_OK):
+        raise not_writable(there)
+    try:
+        return filesystem_of(there.resolve(), _MOUNTS.read_text("utf-8", "surrogateescape"))
+    except OSError:
+        return ""
+
+
 def not_writable(path: Path, why: OSError | None = None) -> BrokerError:
     """The refusal of a place this process may not write to."""
     reason = f" ({why.strerror})" if why else ""

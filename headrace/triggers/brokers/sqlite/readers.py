@@ -1,4 +1,4 @@
-"""Who reads a topic: the members, alive as far as can be told, of groups that subscribe to it."""
+"""Who reads: the members of groups that are alive, as far as can be told by one who is none."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ _MEMBERS = "SELECT grp, id, topics, beat, session, boot, host, pid FROM member O
 
 
 class Reading(NamedTuple):
-    """A member, and the process it is in."""
+    """A member, what it subscribes to, and the process it is in."""
 
     group: str
+    topics: tuple[str, ...]
     process: str
 
 
-def readers_of(name: str, execute: Callable[[str], sqlite3.Cursor], run: Path) -> list[Reading]:
-    """The members that subscribe to topic `name`. `run` is the log's run directory."""
+def readers(execute: Callable[[str], sqlite3.Cursor], run: Path) -> list[Reading]:
+    """The members of all groups. `run` is the log's run directory."""
     now_ms, boot = time.monotonic_ns() // 1_000_000, boot_id()
     found = []
     for group, member, topics, beat, session, its_boot, host, pid in execute(_MEMBERS).fetchall():
-        if name not in json.loads(topics) or its_boot != boot or is_dead(run, member):
+        if its_boot != boot or is_dead(run, member):
             continue
         if now_ms - beat > session and not path_of(run, member).exists():
             continue  # nothing left to tell by but its beats, and they have ceased
-        found.append(Reading(group, f"process {pid} on {host}"))
+        found.append(Reading(group, tuple(json.loads(topics)), f"process {pid} on {host}"))
     return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from headrace.runtime.ports import TopicSpec
 from headrace.triggers.brokers.refusal import check_spec, fewer_partitions, still_read, unknown_topic
-from headrace.triggers.brokers.sqlite.readers import readers_of
+from headrace.triggers.brokers.sqlite.readers import readers
 
 if TYPE_CHECKING:
     from headrace.triggers.brokers.sqlite.transaction import Transaction
@@ -42,8 +42,9 @@ def alter(transaction: Transaction, spec: TopicSpec) -> None:
 def drop(transaction: Transaction, name: str, run: Path) -> None:
     """See `ports.Admin.delete`. The records, out of reach, are left to the chores (see `DROPPED`)."""
     topic, _, _ = _found(transaction, name)
-    for reading in readers_of(name, transaction.execute, run):
-        raise still_read(name, reading.group, reading.process)
+    for reading in readers(transaction.execute, run):
+        if name in reading.topics:
+            raise still_read(name, reading.group, reading.process)
     tps = [tp for (tp,) in transaction.execute("SELECT tp FROM part WHERE topic = ?", (topic,)).fetchall()]
     for tp in tps:
         for table in ("part", "own", "coff"):

@@ -1,0 +1,34 @@
+"""Where in a topic: earliest, latest, an offset, or a time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from headrace.runtime.ports import Bounds, Partition, Reader
+
+
+async def offset_at(reader: Reader, partition: Partition, bounds: Bounds, where: str, *, hint: str) -> int:
+    """The offset that `where` means in a partition, within its bounds; `hint` is the option it was given with."""
+    match where:
+        case "earliest":
+            return bounds.start
+        case "latest":
+            return bounds.end
+        case offset if offset.isdecimal():
+            return max(bounds.start, min(int(offset), bounds.end))
+        case moment:
+            return await reader.offset_at(partition, _timestamp_ms(moment, hint))
+
+
+def _timestamp_ms(moment: str, hint: str) -> int:
+    try:
+        parsed = datetime.fromisoformat(moment)
+    except ValueError:
+        raise click.BadParameter(
+            f"{moment!r} is not earliest, latest, an offset or a time like 2026-01-31T12:00", param_hint=hint
+        ) from None
+    return round(parsed.timestamp() * 1000)
