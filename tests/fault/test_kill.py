@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import STOREFRONT, Mailbox, Shell, mail_server
+from harness import Mailbox, Shell, copy_of_storefront, mail_server
 
 ORDERS = 1000
 KILLS = 4
@@ -31,7 +31,7 @@ def order(number: int) -> dict[str, object]:
 def test_after_kill_nine_each_order_has_exactly_one_email_sent(tmp_path: Path, mailbox: Mailbox) -> None:
     shell = Shell(
         tmp_path,
-        {"SMTP_URL": mailbox.url, "HEADRACE_TARGET": str(STOREFRONT), "HEADRACE_APP": "storefront"},
+        {"SMTP_URL": mailbox.url, "HEADRACE_TARGET": str(copy_of_storefront(tmp_path)), "HEADRACE_APP": "storefront"},
     )
     lines = "".join(json.dumps(order(n)) + "\n" for n in range(ORDERS))
     shell.run("emit", "orders", "-", "--type", "OrderPlaced", "--key-field", "email", stdin=lines)
@@ -46,7 +46,7 @@ def test_after_kill_nine_each_order_has_exactly_one_email_sent(tmp_path: Path, m
     sent = Counter(event["data"]["order_id"] for event in shell.tail("emails"))
     assert sent == Counter(f"order-{n}" for n in range(ORDERS))
     assert in_flight > 0, "no kill came between a mail and its settlement: the test tested nothing"
-    assert [row["lag"] for row in shell.json("lag")] == [0, 0, 0, 0]
+    assert {row["lag"] for row in shell.json("lag")} == {0}
     order_by_key: dict[str, list[int]] = {}
     for event in shell.tail("emails"):
         order_by_key.setdefault(event["key"], []).append(int(event["data"]["order_id"].split("-")[1]))

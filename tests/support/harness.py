@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -74,6 +75,15 @@ class Shell:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         return path
+
+
+def copy_of_storefront(folder: Path) -> Path:
+    """The example in a folder of its own: its functions keep a database beside them."""
+    return shutil.copytree(
+        STOREFRONT,
+        folder / "storefront",
+        ignore=shutil.ignore_patterns("shop.db*", ".headrace", "__pycache__", "tests"),
+    )
 
 
 @dataclass

@@ -1,7 +1,4 @@
-"""The storefront's functions: what follows from what happens in the shop.
-
-Run them with `headrace run examples/storefront`; `headrace demo` does so with a mail server and some orders of its own.
-"""
+"""Each order is confirmed by e-mail."""
 
 from __future__ import annotations
 
@@ -10,24 +7,9 @@ from email.message import EmailMessage
 from urllib.parse import urlsplit
 
 import aiosmtplib
-from pydantic import BaseModel, Field
+from events import EmailSent, OrderPlaced
 
 from headrace import Context, Reject, Retry, Sandbox, function
-
-
-class OrderPlaced(BaseModel):
-    """A customer placed an order."""
-
-    order_id: str
-    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
-    total: float = Field(gt=0)
-
-
-class EmailSent(BaseModel):
-    """The customer was told."""
-
-    order_id: str
-    to: str
 
 
 @function(
