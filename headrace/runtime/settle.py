@@ -1,7 +1,8 @@
 """The settler: writes a shard's settlements, one after another, until there is nothing left to write.
 
-What happens while one is being written gathers in the shard and goes with the next: that is the batching. A settlement
-that could not be written is kept and written again as it is; no handler runs again for that.
+What happens while one is being written gathers in the shard and goes with the next: that is the batching. After one
+that publishes nothing, a little more gathers: nobody waits for progress alone, and it costs as much to write. A
+settlement that could not be written is kept and written again as it is; no handler runs again for that.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from headrace.functions.errors import BrokerError, Fenced
 from headrace.runtime.ports import Broker, Settlement
 from headrace.runtime.shard import Shard
 
+_GATHER_S = 0.01  # after a write that published nothing: progress alone is in no hurry, and costs a sync
 _SHORTEST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
 
@@ -56,6 +58,8 @@ class Settler:
                 await self._write(settlement)
                 self._shard.settled()
                 self._told.settled(self._shard)
+                if not settlement.appends and not self._shard.careful:
+                    await asyncio.sleep(_GATHER_S)
                 settlement = self._shard.settlement()
         except Fenced:
             self._told.fenced(self._shard)
