@@ -43,8 +43,9 @@ SEEDS ?= 0-999
 simulate: $(VENV)/.equipped ## run the deterministic simulation; a seed again: make simulate SEEDS=17 (or 0-99,200)
 	@PYTHONPATH=tests $(BIN)/python -m simulation $(SEEDS)
 
-soak: $(VENV)/.equipped ## run the fault tests on Kafka in their long form (an hour); some: make soak ARGS='-k storm'
-	@HEADRACE_SOAK=1 HEADRACE_REQUIRE_KAFKA=1 $(BIN)/python -m pytest -s tests/fault/test_kafka_*.py $(ARGS)
+soak: $(VENV)/.equipped ## run the long forms of fault tests (over an hour); some: make soak ARGS='-k storm'
+	@HEADRACE_SOAK=1 HEADRACE_REQUIRE_KAFKA=1 $(BIN)/python -m pytest -s \
+		tests/fault/test_kafka_*.py tests/fault/test_memory.py tests/fault/test_sqlite_writers.py $(ARGS)
 
 # A venv of their own: one of the contenders wants an older pydantic than ours.
 BENCH := $(VENV)/bench

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
+from fault.soak_results import SOAK
 from harness import Shell
 
 from headrace.runtime.ports import Append, TopicSpec
 from headrace.triggers.brokers.sqlite import SqliteLog
 
-BACKLOG = 1_000_000 if os.environ.get("HEADRACE_SOAK") == "1" else 100_000
+BACKLOG = 1_000_000 if SOAK else 100_000
 MEGABYTE = 1 << 20
 
 FUNCTIONS = """

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fault.soak_results import SOAK
 
 from headrace.runtime.ports import Append, Settlement, Ticket, TopicSpec
 from headrace.triggers.brokers.sqlite import SqliteLog
 
 WRITER = Path(__file__).with_name("sqlite_writers.py")
-SOAK = os.environ.get("HEADRACE_SOAK") == "1"
 CHANGES = ("insert", "update", "delete", "begin", "commit", "create", "drop", "alter", "vacuum")
 
 
