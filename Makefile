@@ -22,8 +22,10 @@ help: ## this list
 demo: $(VENV)/.installed ## run the storefront example: orders in, emails out, what fails retried or set aside
 	@$(BIN)/headrace demo
 
+# Files of tests side by side, as many as there are cores: most tests wait for processes. In one process: JOBS=0.
+JOBS ?= auto
 test: $(VENV)/.equipped ## run all tests; some of them: make test ARGS='tests/unit -k retry'
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.equipped ## check format, style and types
 	$(BIN)/ruff format --check
