@@ -124,6 +124,7 @@ def test_a_retry_topic_deleted_under_a_function_pauses_it_until_it_is_back(
         outside.make(retries)
         if guarantee == "effectively-once":  # what was done in it cannot be told any more: that is for a person
             runtime.wait_for_state("stopped", f"partition 0 of {retries!r} is stopped", after=before)
+            wait_for(lambda: shop.notes.attempts()[8, 1] == 2, "the second order to be tried")
         else:
             watch.wait(lambda seen: len(seen) == 2, "the second order's e-mail")
         assert fleet.end() == [0]
@@ -136,7 +137,7 @@ def test_a_right_that_is_taken_away_pauses_a_function_until_it_is_given_back(
 ) -> None:
     with Outside(secured_kafka.bootstrap) as outside:
         shop = Shop(tmp_path, outside, guarantee)
-        outside.make(shop.orders, shop.emails, shop.letters)
+        outside.make(shop.orders, shop.emails, shop.letters, f"{shop.app}.control")
         allow(secured_kafka, shop)
         login = {
             "HEADRACE_KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT",
@@ -170,6 +171,7 @@ def allow(server: KafkaServer, shop: Shop) -> None:
         for operation in ("describe", "describe_configs"):
             server.grant("alice", operation, "topic", topic)
     server.grant("alice", "read", "topic", shop.orders)
+    server.grant("alice", "read", "topic", f"{shop.app}.control")
     server.grant("alice", "write", "topic", shop.emails)
     server.grant("alice", "write", "topic", shop.letters)
     server.grant("alice", "all", "group", shop.group)
