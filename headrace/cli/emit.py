@@ -157,7 +157,7 @@ def _tell_created(log: Log) -> None:
 def _not_before(event: dict[str, Any]) -> datetime | None:
     from datetime import UTC, datetime, timedelta  # noqa: PLC0415
 
-    if event["delay"] is None:
+    if not event["delay"]:  # 0 is at once, as it is without
         return None
     try:
         return datetime.now(UTC) + timedelta(seconds=event["delay"])
