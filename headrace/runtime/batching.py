@@ -14,7 +14,7 @@ from headrace.runtime.flights import Flight
 from headrace.runtime.lanes import Lane, Lanes
 from headrace.runtime.ports import Record
 from headrace.sandbox.manifest import BatchPolicy
-from headrace.sandbox.outcome import Divided, Outcome, TimedOut
+from headrace.sandbox.outcome import Divided, Outcome, TimedOut, half_of
 
 
 class Batching:
@@ -69,7 +69,7 @@ class Batching:
         if len(still_open) == 1 and outcome is not None:
             return {still_open[0]: outcome}, ()
         for nth, index in enumerate(still_open):
-            self._join(flight.events[index][1].offset, chunk, 0 if nth < (len(still_open) + 1) // 2 else 1)
+            self._join(flight.events[index][1].offset, chunk, half_of(nth, len(still_open)))
         return {}, () if isinstance(outcome, TimedOut) else still_open
 
     def set_apart(self, offset: int) -> None:

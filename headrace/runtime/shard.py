@@ -33,7 +33,7 @@ from headrace.runtime.retrytopic import Deferred
 from headrace.runtime.room import Room
 from headrace.runtime.terms import Terms
 from headrace.runtime.verdict import Again, Finish, GiveBack, SetAside, Verdict, judge
-from headrace.sandbox.outcome import Crashed, Done, Emitted, Failure, NotRun, Outcome
+from headrace.sandbox.outcome import NOT_RUN, Crashed, Done, Emitted, Failure, Outcome
 from headrace.sandbox.wire import Chunk, Task
 
 MOST_HELD_EVENTS = 1000
@@ -41,7 +41,6 @@ MOST_HELD_BYTES = 16 << 20
 
 _DONE = Done()
 _FINISH = Finish([])
-_NOT_RUN = NotRun()
 
 
 class Shard:
@@ -162,9 +161,9 @@ class Shard:
         self._lanes.alone.update(flight.events[index][1].offset for index in suspects if index in flight.open)
         results: list[Result] = []
         for index in still_open:
-            outcome = guilty.get(index, _NOT_RUN)
+            outcome = guilty.get(index, NOT_RUN)
             if index in guilty and self._is_last_chance(flight, index, outcome, now_ms):
-                outcome = _NOT_RUN
+                outcome = NOT_RUN
             results += self.report(chunk, index, [outcome], now_ms=now_ms, draw=draw)
         return results
 

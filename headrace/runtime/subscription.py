@@ -262,15 +262,15 @@ class Subscription:
             settler.kick()
         now_ms = self._clock.now_ms()
         due = [when for shard in self._shards.values() if (when := shard.wake(now_ms)) is not None]
-        self._alarm.set(min(due) if due else None)
         if not self._draining:
             self._throttle()
             if self._held is None:
                 self.dispatch.hand_out()
+                if (resumes_ms := self.dispatch.resumes_ms) is not None:
+                    due.append(resumes_ms)
             for settler in self._settlers.values():  # a careful shard has a start to write down
                 settler.kick()
-            if (resumes_ms := self.dispatch.resumes_ms) is not None:
-                self._alarm.set(min([resumes_ms, *due]))
+        self._alarm.set(min(due, default=None))
         self._refresh()
 
     def _trouble(self, _shard: Shard) -> None:

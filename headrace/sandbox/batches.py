@@ -24,12 +24,20 @@ from headrace.sandbox.failure import refusal
 from headrace.sandbox.headers import by_name
 from headrace.sandbox.invocation import NOT_A_PAYLOAD, HandlerTimeout, Invocation, unwelcome
 from headrace.sandbox.lineup import LANES, Entry
-from headrace.sandbox.outcome import Divided, Done, NotRun, Outcome, Postponed, Rejected, Skipped
+from headrace.sandbox.outcome import (
+    ENDED_WELL,
+    NOT_RUN,
+    Divided,
+    Done,
+    Outcome,
+    Postponed,
+    Rejected,
+    Skipped,
+    half_of,
+)
 from headrace.sandbox.service import Service
 from headrace.sandbox.wire import Chunk, Task
 
-_NOT_RUN = NotRun()
-_ENDED_WELL = (Done, Skipped, Rejected)
 _OPEN: Any = object()  # in the place of an outcome that is not known yet
 
 Outcomes = list[Outcome | None]
@@ -73,14 +81,14 @@ class BatchInvocation(Invocation):
         lane_of = LANES[self.handler.declaration.order]
         for index, task in enumerate(chunk.tasks):
             if blocked and lane_of(task) in blocked:
-                outcomes[index] = _NOT_RUN
+                outcomes[index] = NOT_RUN
                 continue
             seen = self._look(chunk, index, task)
             if isinstance(seen, _Item):
                 items.append(seen)
                 continue
             outcomes[index] = seen
-            if not isinstance(seen, _ENDED_WELL):
+            if not isinstance(seen, ENDED_WELL):
                 blocked.add(lane_of(task))
         capture.running.set(items[0].envelope if len(items) == 1 else None)
         return items
@@ -164,19 +172,19 @@ class BatchInvocation(Invocation):
         still_open = [index for index, known in enumerate(outcomes) if known is _OPEN]
         is_one = len(still_open) == 1 or isinstance(outcome, Postponed)
         for nth, index in enumerate(still_open):
-            outcomes[index] = outcome if is_one else Divided(0 if nth < (len(still_open) + 1) // 2 else 1)
+            outcomes[index] = outcome if is_one else Divided(half_of(nth, len(still_open)))
 
     def _in_lane_order(self, chunk: Chunk, outcomes: Outcomes) -> Outcomes:
         """After an event that did not end well nothing of its lane has been run, whatever became of it."""
-        if all(outcome is None or isinstance(outcome, _ENDED_WELL) for outcome in outcomes):
+        if all(outcome is None or isinstance(outcome, ENDED_WELL) for outcome in outcomes):
             return outcomes
         blocked: set[object] = set()
         lane_of = LANES[self.handler.declaration.order]
         for index, (task, outcome) in enumerate(zip(chunk.tasks, outcomes, strict=True)):
             lane = lane_of(task)
             if lane in blocked:
-                outcomes[index] = outcome if isinstance(outcome, Divided) else _NOT_RUN
-            elif outcome is not None and not isinstance(outcome, _ENDED_WELL):
+                outcomes[index] = outcome if isinstance(outcome, Divided) else NOT_RUN
+            elif outcome is not None and not isinstance(outcome, ENDED_WELL):
                 blocked.add(lane)
         return outcomes
 
@@ -192,7 +200,7 @@ class Batches(Service):
         now = time.monotonic_ns()
         self._reports.begin(chunk.id, now)
         if self._page.recalled >= self._chunks:
-            outcomes: Outcomes = [_NOT_RUN] * len(chunk.tasks)
+            outcomes: Outcomes = [NOT_RUN] * len(chunk.tasks)
         else:
             outcomes = await self._run_batch(chunk, now)
             now = time.monotonic_ns()
@@ -224,7 +232,7 @@ class ConcurrentBatches(ConcurrentService):
         self._lineup.add(Entry(chunk, self._chunks, 0, chunk.tasks[0], None))
 
     def _pass_over(self, entry: Entry) -> None:
-        self._conclude_all(entry, [_NOT_RUN] * len(entry.chunk.tasks))
+        self._conclude_all(entry, [NOT_RUN] * len(entry.chunk.tasks))
 
     async def _run_event(self, entry: Entry, slot: int) -> None:
         event = self._deadlines.begin(entry, slot)

@@ -17,14 +17,11 @@ from headrace.sandbox.connection import Connection
 from headrace.sandbox.deadlines import Deadlines, Running
 from headrace.sandbox.invocation import HandlerTimeout, Invocation
 from headrace.sandbox.lineup import Entry, Lineup
-from headrace.sandbox.outcome import Done, NotRun, Outcome, Rejected, Skipped
+from headrace.sandbox.outcome import ENDED_WELL, NOT_RUN, Outcome
 from headrace.sandbox.page import Page
 from headrace.sandbox.reports import ScatteredReports
 from headrace.sandbox.setup import Setup
 from headrace.sandbox.wire import Chunk, Ready
-
-_NOT_RUN = NotRun()
-_ENDED_WELL = (Done, Skipped, Rejected)
 
 
 class ConcurrentService:
@@ -107,7 +104,7 @@ class ConcurrentService:
                 return
 
     def _pass_over(self, entry: Entry) -> None:
-        self._conclude(entry, _NOT_RUN)
+        self._conclude(entry, NOT_RUN)
 
     def _start(self, entry: Entry, slot: int) -> None:
         # Not the context of whoever just ended: what a handler sets must not reach the next event.
@@ -137,11 +134,11 @@ class ConcurrentService:
     def _conclude(self, entry: Entry, outcome: Outcome | None) -> None:
         """How an event ended, and with it those of its lane that will not be run."""
         now = time.monotonic_ns()
-        well = outcome is None or isinstance(outcome, _ENDED_WELL)
+        well = outcome is None or isinstance(outcome, ENDED_WELL)
         chunk, passed = entry.chunk.id, self._lineup.ended(entry, well=well)
         self._reports.add(chunk, entry.index, outcome, now)
         for behind in passed:  # of the same chunk
-            self._reports.add(chunk, behind.index, _NOT_RUN, now)
+            self._reports.add(chunk, behind.index, NOT_RUN, now)
         left = self._left[chunk] = self._left[chunk] - 1 - len(passed)
         if left:
             self._deadlines.stir()

@@ -90,3 +90,12 @@ class Divided(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=
 
 
 Outcome = Done | Skipped | Rejected | Failed | Postponed | TimedOut | NotRun | Crashed | Divided
+
+NOT_RUN = NotRun()
+ENDED_WELL = (Done, Skipped, Rejected)
+"""What lets the next event of the lane run."""
+
+
+def half_of(nth: int, count: int) -> int:
+    """The half, 0 or 1, that the `nth` of `count` events of a divided batch is in; an odd one is in the first."""
+    return 0 if nth < (count + 1) // 2 else 1

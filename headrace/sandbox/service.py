@@ -11,7 +11,7 @@ from headrace.sandbox.capture import Capture
 from headrace.sandbox.connection import Connection
 from headrace.sandbox.invocation import HandlerTimeout, Invocation
 from headrace.sandbox.lineup import LANES
-from headrace.sandbox.outcome import Done, NotRun, Outcome, Rejected, Skipped
+from headrace.sandbox.outcome import ENDED_WELL, NOT_RUN, Outcome
 from headrace.sandbox.page import Page
 from headrace.sandbox.reports import Reports
 from headrace.sandbox.setup import Setup
@@ -19,9 +19,6 @@ from headrace.sandbox.watch import Watch
 from headrace.sandbox.wire import Chunk, Command, Ready, Task
 
 T = TypeVar("T")
-
-_NOT_RUN = NotRun()
-_ENDED_WELL = (Done, Skipped, Rejected)
 
 
 class Service:
@@ -90,11 +87,11 @@ class Service:
         for index, task in enumerate(chunk.tasks):
             outcome: Outcome | None
             if words[0] >= nth or (blocked and blocked.get(self._lane_of(task), -1) >= task.epoch):
-                outcome = _NOT_RUN
+                outcome = NOT_RUN
             else:
                 outcome = await self._run_task(chunk, index, task, now)
                 now = time.monotonic_ns()
-                if outcome is not None and not isinstance(outcome, _ENDED_WELL):
+                if outcome is not None and not isinstance(outcome, ENDED_WELL):
                     blocked[self._lane_of(task)] = task.epoch
             reports.add(outcome, now)
         self._capture.flush()

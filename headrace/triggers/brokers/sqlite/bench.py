@@ -18,7 +18,6 @@ from urllib.parse import quote
 
 from headrace.functions.errors import BrokerError, BrokerUnavailable
 from headrace.triggers.brokers.sqlite import place
-from headrace.triggers.brokers.sqlite.failure import translated
 from headrace.triggers.brokers.sqlite.schema import recognise
 from headrace.triggers.brokers.sqlite.turnstile import Turnstile
 
@@ -59,16 +58,8 @@ class Bench:
             raise BrokerError(
                 f"{path} is not there: a log is made by the first `headrace emit` or `headrace run` on it"
             )
-        turnstile = Turnstile(path.with_name(f"{path.name}.lock"))
-        try:
-            with turnstile.within(_PATIENCE):
-                return cls(path, turnstile, _connected(path), pace)
-        except sqlite3.Error as error:
-            turnstile.close()
-            raise translated(error, path) from error
-        except BaseException:
-            turnstile.close()
-            raise
+        with Turnstile.opening(path, _PATIENCE) as turnstile:
+            return cls(path, turnstile, _connected(path), pace)
 
     def read(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
         """All rows of a query, as what is committed now has them. Raises `Interrupted` if it was asked to stop."""

@@ -10,7 +10,6 @@ from typing import Self
 
 from headrace.functions.errors import BrokerError
 from headrace.triggers.brokers.sqlite import libraries, place, schema
-from headrace.triggers.brokers.sqlite.failure import translated
 from headrace.triggers.brokers.sqlite.turnstile import Turnstile
 
 _PATIENCE = 30.0
@@ -43,23 +42,11 @@ class Files:
         place.check(path)
         libraries.entered(path)
         try:
-            return cls._open(path)
-        except BaseException:
-            libraries.left(path)
-            raise
-
-    @classmethod
-    def _open(cls, path: Path) -> Self:
-        turnstile = Turnstile(path.with_name(f"{path.name}.lock"))
-        try:
-            with turnstile.within(_PATIENCE):
+            with Turnstile.opening(path, _PATIENCE) as turnstile:
                 cluster, connections = _connect_all(path)
                 return cls(path, path.stat().st_ino, cluster, turnstile, *connections)
-        except sqlite3.Error as error:
-            turnstile.close()
-            raise translated(error, path) from error
         except BaseException:
-            turnstile.close()
+            libraries.left(path)
             raise
 
     @property

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from headrace.functions.errors import BrokerUnavailable
+from headrace.triggers.brokers.sqlite.failure import translated
 from headrace.triggers.brokers.sqlite.place import not_writable
 
 
@@ -57,6 +60,23 @@ class Turnstile:
             yield
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    @classmethod
+    @contextmanager
+    def opening(cls, log: Path, seconds: float) -> Iterator[Self]:
+        """The turnstile of the log at `log`, within its turn, to open that log in; closed again if that fails.
+
+        Raises `BrokerError` for what SQLite cannot open.
+        """
+        turnstile = cls(log.with_name(f"{log.name}.lock"))
+        try:
+            with turnstile.within(seconds):
+                yield turnstile
+        except BaseException as error:
+            turnstile.close()
+            if isinstance(error, sqlite3.Error):
+                raise translated(error, log) from error
+            raise
 
     def stuck(self, seconds: float) -> BrokerUnavailable:
         """The error for a turn that did not come."""
