@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
+import itertools
 import json
 import os
 import tempfile
@@ -77,28 +79,22 @@ async def measure_appends(log: SqliteLog, raw: int, batch: int, seconds: float, 
 async def measure_group_commit(log: SqliteLog, seconds: float, rounds: int) -> dict[str, float]:
     """Single appends of `PRODUCERS` concurrent callers, of one alone, and of as many that may be made again."""
     one = records(1)
-    number = 0
+    number = itertools.count()
 
-    async def alone() -> int:
+    async def append() -> None:
         await log.append(one)
-        return 1
 
-    async def together() -> int:
-        await asyncio.gather(*(log.append(one) for _ in range(PRODUCERS)))
-        return PRODUCERS
+    async def append_once() -> None:
+        n = next(number)
+        await log.append(one, ticket=Ticket("bench", n, max(0, n - PRODUCERS)))
 
-    async def with_tickets() -> int:
-        nonlocal number
-        first, number = number, number + PRODUCERS
-        tickets = [Ticket("bench", n, first) for n in range(first, number)]
-        await asyncio.gather(*(log.append(one, ticket=ticket) for ticket in tickets))
-        return PRODUCERS
-
-    steps = (together, alone, with_tickets)
     lags: list[float] = []
-    watching = asyncio.create_task(watch_loop(lags))
-    runs = [[await rate(seconds, step) for step in steps] for _ in range(rounds)]
-    watching.cancel()
+    runs = []
+    for _ in range(rounds):
+        watching = asyncio.create_task(watch_loop(lags))
+        together = await callers(PRODUCERS, seconds, append)
+        watching.cancel()
+        runs.append((together, await callers(1, seconds, append), await callers(PRODUCERS, seconds, append_once)))
     return {
         "per_second": median(run[0] for run in runs),
         "alone_per_second": median(run[1] for run in runs),
@@ -106,6 +102,20 @@ async def measure_group_commit(log: SqliteLog, seconds: float, rounds: int) -> d
         "tickets_ratio": median(run[2] / run[0] for run in runs),
         "loop_lag_p99_ms": spread(lags)["p99"],
     }
+
+
+async def callers(number: int, seconds: float, step: Callable[[], Awaitable[None]]) -> float:
+    """Steps per second of `number` callers at once, each with one after another for `seconds`."""
+    begun = time.perf_counter()
+    counts = [0] * number
+
+    async def call(which: int) -> None:
+        while time.perf_counter() - begun < seconds:
+            await step()
+            counts[which] += 1
+
+    await asyncio.gather(*(call(which) for which in range(number)))
+    return sum(counts) / (time.perf_counter() - begun)
 
 
 async def watch_loop(lags: list[float]) -> None:
@@ -136,6 +146,8 @@ async def measure_poll(log: SqliteLog, count: int) -> dict[str, float]:
 
 async def measure(directory: Path, seconds: float, rounds: int, drained: int) -> dict[str, dict[str, float]]:
     log = await SqliteLog.open(directory / "log.db")
+    gc.collect()
+    gc.freeze()  # as `headrace run` does
     raw = os.open(directory / "raw", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         await log.ensure([TopicSpec("orders", 4)])

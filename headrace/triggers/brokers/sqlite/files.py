@@ -23,7 +23,7 @@ PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=67108864; PRAGMA cache
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What is open of a log. One connection each for the writer's thread, the reader's thread, and the watch's loop.
+    """What is open of a log. One connection each for the writer's thread, the reader's thread, and, `watch`, the loop.
 
     Nothing but SQLite may open the file or its `-shm`: closing any descriptor of them drops this process's locks.
     """

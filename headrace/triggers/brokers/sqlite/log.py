@@ -151,7 +151,10 @@ class SqliteLog:
     async def read(self, partition: Partition, offset: int, limit: int) -> Fetched:
         """See `ports.Reader.read`."""
         self._bell().clear()
-        return await self._reader.do(partial(reader.read, partition=partition, offset=max(0, offset), limit=limit))
+        numbers = self._reader.numbers
+        read = partial(reader.read, partition=partition, offset=max(0, offset), limit=limit, numbers=numbers)
+        few = self._reader.glance(read) if limit <= reader.A_FEW else None
+        return await self._reader.do(read) if few is None else few
 
     async def changed(self, timeout: float) -> None:
         """See `ports.Reader.changed`: also returns at once if it was after the last `read` of the calling task."""

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from headrace.functions.errors import BrokerError
 from headrace.runtime.ports import Fetched, Partition
-from headrace.triggers.brokers.sqlite.reader import Reader, Want, fetch
+from headrace.triggers.brokers.sqlite.reader import A_FEW, Reader, Want, fetch
 from headrace.triggers.brokers.sqlite.watch import Watch
 
 _IDLE = 1.0
@@ -50,6 +50,7 @@ class SqliteMember:
         self._bell = watch.bell()
         self._left = False
         self._first = 0
+        self._trickles = False  # so little came the last time that the next is likely to be little too
 
     def __repr__(self) -> str:
         state = "left" if self._left else f"{len(self._numbers)} partitions, {len(self._paused)} paused"
@@ -130,7 +131,10 @@ class SqliteMember:
     async def _fetch(self, limit: int) -> list[Fetched]:
         if not (wants := self._wants()):
             return []
-        fetched = await self._reader.do(partial(fetch, wants=wants, limit=limit))
+        fetched = self._reader.glance(partial(fetch, wants=wants, limit=A_FEW)) if self._trickles else None
+        if fetched is None:
+            fetched = await self._reader.do(partial(fetch, wants=wants, limit=limit))
+        self._trickles = sum(len(one.records) for one in fetched) < A_FEW <= limit
         asked = {want.partition: want.offset for want in wants}
         return [one for one in fetched if self._take(one, asked[one.partition])]
 

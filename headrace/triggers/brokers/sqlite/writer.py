@@ -9,9 +9,11 @@ import asyncio
 import os
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -33,6 +35,7 @@ class _Job:
 
     work: Callable[[Transaction], Any]
     future: asyncio.Future[Any]
+    patience_ends: float
     result: Any = None
     error: BaseException | None = None
 
@@ -68,6 +71,8 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._turns: dict[str, int] = {}
+        self._open: deque[_Job] = deque()  # in the order in which their patience ends
+        self._alarm: asyncio.TimerHandle | None = None  # one for all: a timeout for each took a third of an append
         self._process = os.getpid()
         self._closed = False
         # A daemon, because a turn at the turnstile that never comes must not keep the process from ending.
@@ -84,13 +89,12 @@ class Writer:
         when it may or may not have been written.
         """
         self._check()
-        job = _Job(work, self._loop.create_future())
+        job = _Job(work, self._loop.create_future(), self._loop.time() + _PATIENCE)
+        self._open.append(job)
         self._queue.put(job)
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                result: T = await job.future
-        except TimeoutError as error:
-            raise self._files.turnstile.stuck(_PATIENCE) from error
+        if self._alarm is None:
+            self._alarm = self._loop.call_at(job.patience_ends, self._give_up)
+        result: T = await job.future
         return result
 
     async def close(self) -> bool:
@@ -98,6 +102,8 @@ class Writer:
         self._closed = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join, _PATIENCE)
+        if self._alarm is not None:
+            self._alarm.cancel()
         return not self._thread.is_alive()
 
     def _check(self) -> None:
@@ -138,7 +144,21 @@ class Writer:
     def _announce(self, jobs: Sequence[_Job], news: bytes) -> None:
         for job in jobs:
             job.resolve()
+        self._forget()
         self._committed(news)
+
+    def _give_up(self) -> None:
+        """Fail those who have waited for too long, and look again when the next one will have."""
+        now = self._loop.time()
+        for job in takewhile(lambda one: one.patience_ends <= now, self._open):
+            if not job.future.done():
+                job.future.set_exception(self._files.turnstile.stuck(_PATIENCE))
+        self._forget()
+        self._alarm = self._loop.call_at(self._open[0].patience_ends, self._give_up) if self._open else None
+
+    def _forget(self) -> None:
+        while self._open and self._open[0].future.done():
+            self._open.popleft()
 
     def _write(self, jobs: Sequence[_Job]) -> bytes:
         try:
