@@ -14,9 +14,10 @@ from headrace.functions.errors import SettingsError
 from headrace.runtime.bulletin import Bulletin, Report, read_reports
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.dispatch import Dispatch
-from headrace.runtime.engine import Engine, Plan
+from headrace.runtime.engine import Engine
 from headrace.runtime.hooks import hooks_of
 from headrace.runtime.overrides import Overrides
+from headrace.runtime.plan import Plan
 from headrace.runtime.ports import Store, TopicSpec
 from headrace.runtime.settings import Settings, app_of
 from headrace.sandbox.manifest import FunctionSpec, Manifest
@@ -31,7 +32,8 @@ from headrace.triggers.url import open_broker, run_folder
 class Workshop:
     """A started zygote and what it read from the target: enough to run functions, with or without a broker.
 
-    `topics` is what those are made with of which the settings say it.
+    `topics` is what those are made with of which the settings say it. `strict`: workers run the code that the manifest
+    was read from, and none that the files have come to hold since.
     """
 
     zygote: Zygote
@@ -39,6 +41,7 @@ class Workshop:
     manifest: Manifest
     app: str
     topics: Mapping[str, TopicSpec]
+    strict: bool = False
 
 
 @asynccontextmanager
@@ -57,6 +60,12 @@ async def workshop(settings: Settings, folder: Path) -> AsyncIterator[Workshop]:
         yield Workshop(zygote, target, manifest, app, topics)
     finally:
         await zygote.close()
+
+
+async def reread(shop: Workshop, settings: Settings) -> Workshop:
+    """The workshop as its files, and the options in `settings`, are now. Raises what `workshop` raises."""
+    manifest = await shop.zygote.read_manifest(shop.target, shop.app)
+    return replace(shop, manifest=Overrides(settings.defaults, settings.functions).applied(manifest))
 
 
 @asynccontextmanager
@@ -98,6 +107,7 @@ def worker_spec(shop: Workshop, function: FunctionSpec, cluster: str, outlets: d
         cluster=cluster,
         environment=_environment(function),
         outlets=outlets,
+        code=shop.manifest.code if shop.strict else None,
     )
 
 
@@ -108,13 +118,25 @@ def engine_of(
 
     `watched`: they are told of every event, not only of those that did not simply succeed. `cautious`: see `Plan`.
     """
+    plan = plan_of(shop, store, watched=watched, cautious=cautious)
+    return Engine(plan, store, SystemClock(), hooks_of(*plugins))
+
+
+def plan_of(shop: Workshop, store: Store, *, watched: bool = False, cautious: bool = False) -> Plan:
+    """What an engine is to serve of the workshop on `store`, also in place of what it served before.
+
+    Raises `SettingsError` for a secret that is not there.
+    """
     check_environment(shop.manifest.functions)
+
+    def worker(function: FunctionSpec, outlets: dict[str, Outlet]) -> WorkerSpec:
+        return worker_spec(shop, function, store.cluster, outlets)
 
     def pool(function: FunctionSpec, outlets: dict[str, Outlet], dispatch: Dispatch) -> Pool:
         least, most = function.workers
         return Pool(
             shop.zygote,
-            worker_spec(shop, function, store.cluster, outlets),
+            worker(function, outlets),
             dispatch,
             least=least,
             most=most,
@@ -123,8 +145,7 @@ def engine_of(
             on_problem=dispatch.start_failed,
         )
 
-    plan = Plan(shop.app, shop.manifest, pool, watched, cautious, obedient=True, topics=shop.topics)
-    return Engine(plan, store, SystemClock(), hooks_of(*plugins))
+    return Plan(shop.app, shop.manifest, pool, watched, cautious, obedient=True, topics=shop.topics, worker=worker)
 
 
 def started_at(shop: Workshop, starts: Mapping[str, str]) -> Workshop:

@@ -146,7 +146,7 @@ class _Box(NamedTuple):
 
 async def _boxes(store: Store, app: str, declared: Collection[FunctionSpec]) -> list[_Box]:
     """Those of the target, and those of the app on the log that no target has any more."""
-    from headrace.runtime.engine import dead_letter_topic  # noqa: PLC0415
+    from headrace.runtime.plan import dead_letter_topic  # noqa: PLC0415
 
     boxes = {s.name: _Box(s.name, topic, s) for s in declared if (topic := dead_letter_topic(app, s)) is not None}
     for topic in await store.topics():

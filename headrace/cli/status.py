@@ -111,7 +111,7 @@ async def _dead_letters(
 ) -> dict[str, int]:
     """Open dead letters by function."""
     from headrace.functions.names import dead_letter_topic_of  # noqa: PLC0415
-    from headrace.runtime.engine import dead_letter_topic  # noqa: PLC0415
+    from headrace.runtime.plan import dead_letter_topic  # noqa: PLC0415
 
     topics = {
         name: dead_letter_topic(app, declared[name]) if name in declared else dead_letter_topic_of(app, name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from headrace.runtime.deadletter import Sender
 from headrace.runtime.lanes import Lane
 from headrace.runtime.ports import Record
 from headrace.runtime.progress import Progress
@@ -17,13 +18,17 @@ from headrace.runtime.verdict import GiveBack, Verdict
 
 
 class Decision(NamedTuple):
-    """What was decided of an event at `now_ms`; `crashed`: by the death of its worker."""
+    """What was decided of an event at `now_ms`; `crashed`: by the death of its worker.
+
+    `sender` is who makes its dead letter, if it gets one.
+    """
 
     verdict: Verdict
     lane: Lane
     record: Record
     crashed: bool
     now_ms: int
+    sender: Sender | None
 
 
 class Admission:

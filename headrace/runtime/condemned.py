@@ -18,11 +18,14 @@ _RUNTIME_DIED = Failure("runtime-died", "the runtime died each time while this e
 
 
 class Condemned:
-    """Those of one partition. `failures` tells how often the event at an offset has failed in all its lives."""
+    """Those of one partition. `failures` tells how often the event at an offset has failed in all its lives.
+
+    `attempts` is how often it may.
+    """
 
     def __init__(self, progress: Progress, attempts: int, failures: Callable[[int], int]) -> None:
         self._progress = progress
-        self._attempts = attempts
+        self.attempts = attempts
         self._failures = failures
         self._verdicts: dict[int, SetAside] = {}
 
@@ -39,7 +42,7 @@ class Condemned:
     def has(self, offset: int) -> bool:
         """Whether an event is condemned."""
         charge = self._progress.ledger.get(offset)
-        return charge is not None and charge.due_ms == _NEVER_MS and self._failures(offset) >= self._attempts
+        return charge is not None and charge.due_ms == _NEVER_MS and self._failures(offset) >= self.attempts
 
     def bury(self, offset: int) -> SetAside:
         """Why a condemned event is set aside. Its turn has come."""

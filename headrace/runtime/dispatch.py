@@ -124,9 +124,18 @@ class Dispatch:
         self._flights[worker.id][chunk.id] = shard
         worker.send(chunk)
 
+    def renew(self, spec: FunctionSpec) -> None:
+        """Hand out as `spec` says from now on. How long its events take is taken to be what it was."""
+        seconds_per_event = self._pacing.seconds_per_event
+        self._pacing = Pacing(spec.concurrency, spec.batch.size if spec.batch else None)
+        self._pacing.seconds_per_event = seconds_per_event
+        if spec.rate != self._spec.rate:
+            self._rate = None if spec.rate is None else Rate(spec.rate, self._clock.monotonic(), spec.batch)
+        self._spec = spec
+
     def kill_holders(self, shards: Collection[Shard]) -> None:
         """Kill the workers that still run events of these shards; nobody is charged for that."""
-        for worker in self.pool.workers:
+        for worker in (*self.pool.workers, *self.pool.leaving):
             if any(shard in shards for shard in self._flights.get(worker.id, {}).values()):
                 worker.kill()
 

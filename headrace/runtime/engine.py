@@ -4,57 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
 
+import msgspec
 import structlog
 
-from headrace.functions.errors import BrokerUnavailable
-from headrace.functions.names import dead_letter_topic_of, group_of
+from headrace.functions.errors import BrokerUnavailable, HeadraceError
 from headrace.runtime.beginnings import Beginnings
-from headrace.runtime.deadletter import Sender
 from headrace.runtime.demands import check_demands
-from headrace.runtime.dispatch import Dispatch
+from headrace.runtime.ground import Ground
 from headrace.runtime.hooks import Hooks
 from headrace.runtime.obedience import Obedience
-from headrace.runtime.ports import Clock, Store, TopicInfo, TopicSpec
-from headrace.runtime.retrytopic import RetryTopics, retry_topics_of
+from headrace.runtime.plan import Plan
+from headrace.runtime.ports import Clock, Store, TopicInfo
+from headrace.runtime.reload import Changes, Reloaded
 from headrace.runtime.state import State
 from headrace.runtime.subscription import Subscription
-from headrace.runtime.terms import Terms
-from headrace.sandbox.manifest import FunctionSpec, Manifest
-from headrace.sandbox.pool import Pool
-from headrace.sandbox.wire import Outlet
+from headrace.sandbox.manifest import FunctionSpec
+from headrace.sandbox.process import WorkerSpec
 
 _PAUSE_S = 0.5
 
 log = structlog.get_logger("headrace")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be served: the app, its functions, and how a pool of workers is made for one of them.
-    `watched`: observers are told of every event, not only of those that did not simply succeed. `cautious`: a function
-    that has no progress on a topic with a backlog is refused, unless it is told where to start. `obedient`: it follows
-    what operators want of its functions (see `control`).
-
-    `topics` says, by name, what those are made with of which a deployment says it; the others get defaults.
-
-    `pool` gets the function, the topics it may emit to, and the dispatch to tell.
-    """
-
-    app: str
-    manifest: Manifest
-    pool: Callable[[FunctionSpec, dict[str, Outlet], Dispatch], Pool]
-    watched: bool = False
-    cautious: bool = False
-    obedient: bool = False
-    topics: Mapping[str, TopicSpec] = field(default_factory=dict)
-
-    def topic(self, name: str, *, partitions: int | None = None, max_bytes: int | None = None) -> TopicSpec:
-        """What a topic is made with; `partitions` if nothing else is said."""
-        said = self.topics.get(name, TopicSpec(name))
-        return replace(said, partitions=said.partitions or partitions, max_bytes=max_bytes)
 
 
 class Engine:
@@ -75,18 +46,11 @@ class Engine:
         Raises `DeclarationError` for an option that the broker cannot honour, before anything was touched, and
         `SettingsError` for a function of which it is not clear where it starts.
         """
-        for spec in self._plan.manifest.functions:
-            check_demands(spec, self._store.features)
-        await self._create_topics()
-        topics = await self._store.topics(self._names)
-        self._compare(topics)
-        await self._check_beginnings(topics)
-        for spec in self._plan.manifest.functions:
-            terms = self._terms_of(spec, topics)
-            subscription = Subscription(spec, terms, self._store, self._clock, self._hooks, dice=self._dice)
-            outlets = {topic: _outlet(topics[topic]) for topic in spec.emits}
-            subscription.dispatch.pool = self._plan.pool(spec, outlets, subscription.dispatch)
-            self.subscriptions.append(subscription)
+        self._check(self._plan)
+        ground = await Ground.lay(self._plan, self._store)
+        await self._check_beginnings(ground.topics)
+        for spec in self._plan.functions:
+            self.subscriptions.append(self._subscription(self._plan, ground, spec))
         if self._plan.obedient:
             self._obedience = Obedience(self._store, self._plan.app, self.subscriptions)
             await self._obedience.open()
@@ -95,6 +59,59 @@ class Engine:
         for refusal in opened:
             if isinstance(refusal, BaseException):
                 raise refusal
+
+    async def reload(self, plan: Plan, drain_s: float) -> Reloaded:
+        """Serve another plan of the same app from now on, without losing anything (see `reload`).
+
+        What runs of a function that is given up or subscribed anew has `drain_s` seconds to end. A function that is
+        new starts at the end of its topics, unless it says where or was here before. Raises what `open` raises for a
+        plan that cannot be served, and whatever the broker cannot do; then nothing has changed. Not to be called again
+        before it returns.
+        """
+        assert plan.worker is not None
+        self._check(plan)
+        ground = await Ground.lay(plan, self._store)
+        changes = Changes.between([one.spec for one in self.subscriptions], plan.functions)
+        workers = {spec.name: plan.worker(spec, ground.outlets_of(spec)) for spec in plan.functions}
+        failed = await self._renew(changes.renewed, ground, workers)
+        await self._end([*changes.removed, *(spec.name for spec in changes.resubscribed)], drain_s)
+        self._plan = plan
+        begun = [*changes.resubscribed, *map(_from_the_end, changes.added)]
+        failed |= await self._begin([self._subscription(plan, ground, spec) for spec in begun])
+        return Reloaded(
+            [spec.name for spec in changes.added],
+            changes.removed,
+            [spec.name for spec in changes.resubscribed],
+            [spec.name for spec in changes.renewed if spec.name not in failed],
+            failed,
+        )
+
+    async def _renew(
+        self, specs: Sequence[FunctionSpec], ground: Ground, workers: Mapping[str, WorkerSpec]
+    ) -> dict[str, str]:
+        """Have functions go on under new code; why some could not."""
+        serving = {one.spec.name: one for one in self.subscriptions}
+        ends = await asyncio.gather(
+            *(serving[spec.name].renew(spec, ground.terms_of(spec), workers[spec.name]) for spec in specs),
+            return_exceptions=True,
+        )
+        return _refusals([spec.name for spec in specs], ends)
+
+    async def _end(self, names: Collection[str], drain_s: float) -> None:
+        ending = [one for one in self.subscriptions if one.spec.name in names]
+        await asyncio.gather(*(one.drain(drain_s) for one in ending))
+        await asyncio.gather(*(one.close(max(2.0, drain_s)) for one in ending))
+        self.subscriptions[:] = [one for one in self.subscriptions if one not in ending]
+
+    async def _begin(self, subscriptions: Sequence[Subscription]) -> dict[str, str]:
+        self.subscriptions += subscriptions
+        if self._obedience is not None:
+            for one in subscriptions:
+                one.before_assigned = self._obedience.look
+        ends = await asyncio.gather(*(one.open() for one in subscriptions), return_exceptions=True)
+        failed = _refusals([one.spec.name for one in subscriptions], ends)
+        await self._end(failed.keys(), 0.0)
+        return failed
 
     async def until_idle(self) -> None:
         """Wait until every event there is has ended and is settled, or a function cannot go on."""
@@ -134,58 +151,26 @@ class Engine:
     async def _has_caught_up(self) -> bool:
         """Whether all there is has ended, and nothing happened while we looked."""
         before = self._activity()
-        topics = await self._store.topics(self._names)
+        topics = await self._store.topics(self._plan.names)
         marks = [mark for subscription in self.subscriptions for mark in subscription.watermarks.items()]
         caught_up = all(mark >= topics[topic].bounds[partition].end for (topic, partition), mark in marks)
         return caught_up and self._is_quiet and self._activity() == before
 
-    def _terms_of(self, spec: FunctionSpec, topics: Mapping[str, TopicInfo]) -> Terms:
-        app, code = self._plan.app, self._plan.manifest.code
-        topic = dead_letter_topic(app, spec)
-        return Terms.of(
-            spec,
-            group_of(app, spec.name),
-            sender=Sender(spec.name, topic, len(topics[topic].bounds), code, topics[topic].max_bytes)
-            if topic
-            else None,
-            retries=RetryTopics(app, spec.name, _most_partitions(spec, topics), code, _most_bytes(spec, topics)),
-            features=self._store.features,
-            watched=self._plan.watched,
-        )
+    def _check(self, plan: Plan) -> None:
+        for spec in plan.functions:
+            check_demands(spec, self._store.features)
 
-    @property
-    def _names(self) -> set[str]:
-        """The topics that matter here."""
-        names: set[str] = set()
-        for spec in self._plan.manifest.functions:
-            letters = dead_letter_topic(self._plan.app, spec)
-            retries = retry_topics_of(self._plan.app, spec.name)
-            names.update(spec.topics, spec.emits, retries, [letters] if letters else [])
-        return names
-
-    async def _create_topics(self) -> None:
-        plan = self._plan
-        specs = [plan.topic(topic) for spec in plan.manifest.functions for topic in (*spec.topics, *spec.emits)]
-        await self._store.ensure(specs)
-        topics = await self._store.topics([spec.name for spec in specs])
-        letters = [
-            plan.topic(topic, partitions=_most_partitions(spec, topics), max_bytes=_most_bytes(spec, topics))
-            for spec in plan.manifest.functions
-            if (topic := dead_letter_topic(plan.app, spec)) is not None
-        ]
-        await self._store.ensure(letters)
-
-    def _compare(self, topics: Mapping[str, TopicInfo]) -> None:
-        """Say where a topic that is there is not as the settings would have it made."""
-        for name, said in self._plan.topics.items():
-            if (info := topics.get(name)) is not None and (found := differences(said, info.spec)):
-                log.warning("a topic is not as the settings say", topic=name, differs=", ".join(found))
+    def _subscription(self, plan: Plan, ground: Ground, spec: FunctionSpec) -> Subscription:
+        terms = ground.terms_of(spec)
+        subscription = Subscription(spec, terms, self._store, self._clock, self._hooks, dice=self._dice)
+        subscription.dispatch.pool = plan.pool(spec, ground.outlets_of(spec), subscription.dispatch)
+        return subscription
 
     async def _check_beginnings(self, topics: Mapping[str, TopicInfo]) -> None:
         """Where a broker is shared, a backlog is nothing to begin with unasked; elsewhere it is worth a line."""
         plan = self._plan
         lags = await self._store.lag(f"{plan.app}.")
-        beginnings = Beginnings(plan.app, plan.manifest.functions, topics, lags)
+        beginnings = Beginnings(plan.app, plan.functions, topics, lags)
         if plan.cautious:
             beginnings.check()
         for one in beginnings.undecided():
@@ -196,29 +181,14 @@ class Engine:
         return f"<Engine of {self._plan.app}: {states or 'not started'}>"
 
 
-def differences(said: TopicSpec, found: TopicSpec) -> list[str]:
-    """In what a topic is not as it was said to be, each as `setting: 3, not 6`."""
-    names = ["retention_ms", "retention_bytes", "cleanup", *(["partitions"] if said.partitions else [])]
-    pairs = [(name, getattr(said, name), getattr(found, name)) for name in names]
-    return [f"{name}: {is_}, not {wanted}" for name, wanted, is_ in pairs if is_ != wanted]
+def _from_the_end(spec: FunctionSpec) -> FunctionSpec:
+    """A function that appears: what was there before it is not for it, unless it says so."""
+    return spec if spec.start is not None else msgspec.structs.replace(spec, start="latest")
 
 
-def _outlet(topic: TopicInfo) -> Outlet:
-    return Outlet(len(topic.bounds), topic.max_bytes, keyed="compact" in topic.spec.cleanup)
-
-
-def _most_partitions(spec: FunctionSpec, topics: Mapping[str, TopicInfo]) -> int:
-    """As many partitions as the largest of the topics it subscribes to."""
-    return max(len(topics[source].bounds) for source in spec.topics)
-
-
-def _most_bytes(spec: FunctionSpec, topics: Mapping[str, TopicInfo]) -> int | None:
-    """As much for a record as the most generous of the topics it subscribes to; None if one has no limit."""
-    limits = [topics[source].max_bytes for source in spec.topics]
-    known = [limit for limit in limits if limit is not None]
-    return max(known) if len(known) == len(limits) else None
-
-
-def dead_letter_topic(app: str, spec: FunctionSpec) -> str | None:
-    """Where a function's dead letters go; None if it discards them."""
-    return None if spec.discard is not None else spec.dead_letter or dead_letter_topic_of(app, spec.name)
+def _refusals(names: Sequence[str], ends: Sequence[BaseException | None]) -> dict[str, str]:
+    """Why some could not, by name. What is no answer to a user is raised."""
+    for end in ends:
+        if end is not None and not isinstance(end, HeadraceError):
+            raise end
+    return {name: str(end) for name, end in zip(names, ends, strict=True) if end is not None}

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 
 from headrace.runtime.lanes import Lane
 from headrace.runtime.ports import Record
+from headrace.runtime.terms import Terms
 
 
 @dataclass(slots=True)
 class Flight:
-    """A chunk in a worker: its events by index, and the indexes not reported yet."""
+    """A chunk in a worker: its events by index, the terms it was handed out under, and the indexes not reported yet."""
 
     events: list[tuple[Lane, Record]]
     generation: int
+    terms: Terms
     open: set[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -27,9 +29,9 @@ class Flights:
     def __init__(self) -> None:
         self._by_chunk: dict[int, Flight] = {}
 
-    def take_off(self, chunk: int, events: list[tuple[Lane, Record]], generation: int) -> None:
+    def take_off(self, chunk: int, events: list[tuple[Lane, Record]], generation: int, terms: Terms) -> None:
         """These events are handed out under the number `chunk`."""
-        self._by_chunk[chunk] = Flight(events, generation)
+        self._by_chunk[chunk] = Flight(events, generation, terms)
 
     def land(self, chunk: int, indexes: Collection[int]) -> Flight:
         """These events of a chunk have come back; its flight."""

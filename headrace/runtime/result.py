@@ -10,7 +10,7 @@ from headrace.sandbox.outcome import Outcome
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
-    """How one attempt ended and what follows, for observers."""
+    """How one attempt ended and what follows, for observers. `code` is the fingerprint of what ran."""
 
     partition: Partition
     record: Record
@@ -18,3 +18,4 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome
     verdict: Verdict
     generation: int = 0
+    code: str = ""

@@ -22,7 +22,7 @@ from headrace.runtime.announcement import Announcement
 from headrace.runtime.arrivals import arrivals_at
 from headrace.runtime.batching import Batching
 from headrace.runtime.condemned import Condemned
-from headrace.runtime.deadletter import dead_letter, fits, without_redrives
+from headrace.runtime.deadletter import Sender, dead_letter, fits, without_redrives
 from headrace.runtime.flights import Flight, Flights
 from headrace.runtime.lanes import Lane, Lanes
 from headrace.runtime.leftovers import Leftover
@@ -100,6 +100,11 @@ class Shard:
             return self._fly(chunk, self._lanes.take_part_alone(limit, max_bytes), generation)
         taken = self._lanes.take_alone()
         return self._fly(chunk, [taken], generation) if taken else None
+
+    def renew(self, terms: Terms) -> None:
+        """What is handed out from now on runs under `terms`, whose order, batches and guarantee are those of before."""
+        self.terms = terms
+        self._condemned.attempts = terms.retry[-1].attempts
 
     def retire(self) -> None:
         """Hand nothing more out."""
@@ -287,14 +292,14 @@ class Shard:
             taken = self._lanes.take_alone()
             assert taken is not None
             verdict = self._condemned.bury(record.offset)
-            self._set_aside(record, verdict.failure, verdict.attempts, now_ms)
+            self._set_aside(record, verdict.failure, verdict.attempts, now_ms, self.terms.sender)
             self._end(*taken)
 
     def _is_last_chance(self, flight: Flight, index: int, outcome: Outcome, now_ms: int) -> bool:
         """Condemn a guilty event that is to be set aside, but only after others of its lane that have to run again."""
         lane, record = flight.events[index]
         failures, age_ms = self._failures(record.offset), now_ms - record.timestamp
-        verdict = judge(outcome, self.terms.retry, failures=failures, age_ms=age_ms, draw=0.0)
+        verdict = judge(outcome, flight.terms.retry, failures=failures, age_ms=age_ms, draw=0.0)
         if not lane.returned or not isinstance(verdict, SetAside):
             return False
         if record.offset not in self.progress.ledger and not self._room.take(self.progress):
@@ -316,7 +321,7 @@ class Shard:
     def _fly(self, chunk: int, events: list[tuple[Lane, Record]], generation: int) -> Chunk | None:
         if not events:
             return None
-        self._flights.take_off(chunk, events, generation)
+        self._flights.take_off(chunk, events, generation, self.terms)
         return Chunk(chunk, *self.partition, self._tasks(events))
 
     def _tasks(self, events: list[tuple[Lane, Record]]) -> list[Task]:
@@ -346,23 +351,24 @@ class Shard:
             verdict = Finish(outcome.emits) if outcome.emits else _FINISH
         else:
             age_ms = now_ms - record.timestamp
-            verdict = judge(outcome, self.terms.retry, failures=failures, age_ms=age_ms, draw=draw())
-        decision = Decision(verdict, lane, record, isinstance(outcome, Crashed), now_ms)
+            verdict = judge(outcome, flight.terms.retry, failures=failures, age_ms=age_ms, draw=draw())
+        decision = Decision(verdict, lane, record, isinstance(outcome, Crashed), now_ms, flight.terms.sender)
         if (admitted := self._admission.admit(decision)) is not None:
             self._carry_out(admitted)
         if origin is None:
-            return Result(self.partition, record, failures + 1, outcome, verdict, flight.generation)
+            return Result(self.partition, record, failures + 1, outcome, verdict, flight.generation, flight.terms.code)
         first = replace(record, offset=origin.offset)
-        return Result((origin.topic, origin.partition), first, failures + 1, outcome, verdict, flight.generation)
+        place = (origin.topic, origin.partition)
+        return Result(place, first, failures + 1, outcome, verdict, flight.generation, flight.terms.code)
 
     def _carry_out(self, decision: Decision) -> None:
-        verdict, lane, record, crashed, now_ms = decision
+        verdict, lane, record, crashed, now_ms, sender = decision
         match verdict:
             case Finish(emits):
                 self._publish(emits)
                 self._end(lane, record)
             case SetAside(failure, attempts):
-                self._set_aside(record, failure, attempts, now_ms)
+                self._set_aside(record, failure, attempts, now_ms, sender)
                 self._end(lane, record)
             case Again(delay_ms) if self.terms.aside:
                 offset = record.offset
@@ -434,8 +440,8 @@ class Shard:
         self._announcement.withdraw()
         self._dirty = True
 
-    def _set_aside(self, record: Record, failure: Failure, attempts: int, now_ms: int) -> None:
-        if (sender := self.terms.sender) is not None:
+    def _set_aside(self, record: Record, failure: Failure, attempts: int, now_ms: int, sender: Sender | None) -> None:
+        if sender is not None:
             origin = self._arrivals.origin(record.offset)
             returned = not self._arrivals.direct
             letter = dead_letter(

@@ -27,6 +27,7 @@ from headrace.runtime.start import progress_at
 from headrace.runtime.state import BROKER_AWAY, State, Status
 from headrace.runtime.terms import Terms
 from headrace.sandbox.manifest import FunctionSpec
+from headrace.sandbox.process import WorkerSpec
 
 FETCH = 1000
 MOST_EVENTS = 4000  # of one partition, delivered and not ended
@@ -88,6 +89,21 @@ class Subscription:
             self._member.seek(partition, shard.progress.position)
         self._intake = asyncio.create_task(self._fetch(self._member), name=f"intake of {self.spec.name}")
         self._refresh()
+
+    async def renew(self, spec: FunctionSpec, terms: Terms, worker: WorkerSpec) -> None:
+        """Go on under new code and options, once a worker has them; those of before end what they run.
+
+        Raises `HeadraceError` if no worker can serve them; then nothing has changed.
+        """
+        pool = self.dispatch.pool
+        fresh = await pool.try_out(worker)
+        self.spec, self.terms = spec, terms
+        for shard in self._shards.values():
+            shard.renew(terms)
+        self.dispatch.renew(spec)
+        least, most = spec.workers
+        pool.renew(worker, fresh, least=least, most=most, idle=spec.idle)
+        self._moved()
 
     def hold(self, reason: str | None) -> None:
         """Stand still from now on: what runs ends, nothing more is fetched or handed out. With None: go on."""

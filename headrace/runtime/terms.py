@@ -17,7 +17,8 @@ class Terms:
 
     `sender` is None where exhausted events are discarded. `progress_limit` is the broker's, in bytes. `aside`: what is
     tried again waits in one of the topics of `retries`, not in its partition. `exact`: nothing may be repeated, so
-    progress that cannot be read stops its partition. `batch`: events are handed out in batches.
+    progress that cannot be read stops its partition. `batch`: events are handed out in batches. `code` is the
+    fingerprint of the code that runs under these terms.
     """
 
     group: str
@@ -30,6 +31,7 @@ class Terms:
     aside: bool = False
     exact: bool = False
     batch: BatchPolicy | None = None
+    code: str = ""
 
     @classmethod
     def of(
@@ -41,6 +43,7 @@ class Terms:
         retries: RetryTopics,
         features: Features,
         watched: bool,
+        code: str,
     ) -> Terms:
         """The terms of a declared function on a broker with these features.
 
@@ -50,4 +53,4 @@ class Terms:
         limit = features.progress_limit
         aside = spec.order == "none" and limit is not None
         exact = spec.guarantee == "effectively-once"
-        return cls(group, spec.order, spec.retry, sender, watched, limit, retries, aside, exact, spec.batch)
+        return cls(group, spec.order, spec.retry, sender, watched, limit, retries, aside, exact, spec.batch, code)

@@ -52,7 +52,7 @@ class WorkerSpec:
     """How a worker is started. Without a `function` it reads the target's manifest.
 
     `environment` is what the function's grants pass on, its secrets among it; `outlets` are the topics it
-    may emit to.
+    may emit to. `code` is the fingerprint that its code must have; None where any will do.
     """
 
     target: Target
@@ -61,6 +61,7 @@ class WorkerSpec:
     cluster: str
     environment: Mapping[str, str]
     outlets: Mapping[str, Outlet]
+    code: str | None = None
 
     @property
     def name(self) -> str:

@@ -26,6 +26,7 @@ from headrace.functions.signature import Handler, check_names, read_signature
 from headrace.sandbox.failure import failure_of, frames_of, message_of, type_name
 from headrace.sandbox.manifest import Manifest
 from headrace.sandbox.outcome import Failure
+from headrace.sandbox.sources import Sources
 from headrace.sandbox.specification import spec_of
 from headrace.sandbox.target import modules_in
 from headrace.sandbox.usercode import UserCode, file_of, loaded
@@ -57,11 +58,13 @@ class Unserviceable(Exception):
 
 def load(target: Target, app: str) -> Loaded:
     """Import the target and read its declarations. Raises `Unserviceable`."""
-    sys.dont_write_bytecode = True  # an edit within a second and of the same size would meet a stale .pyc
+    sys.dont_write_bytecode = True
     sys.path.insert(0, target.root)
     user_code = UserCode(target.root)
+    sources = Sources(user_code)
+    sources.install()
     try:
-        modules = _import(target, user_code)
+        modules = _import(target, user_code, sources)
         declarations = _declarations(modules)
         _check(declarations, app)
         handlers = {declaration.name: read_signature(declaration) for declaration in declarations}
@@ -73,41 +76,42 @@ def load(target: Target, app: str) -> Loaded:
         raise Unserviceable(_unimportable(error, target, user_code)) from error
     if not handlers:
         raise Unserviceable(_missing(f'{target.path}: holds no function; decorate a handler with @function("topic")'))
-    return Loaded(handlers, user_code, user_code.fingerprint(loaded()))
+    return Loaded(handlers, user_code, user_code.fingerprint(loaded(), sources.read))
 
 
 # -- importing --------------------------------------------------------------------------------------------------------
 
 
-def _import(target: Target, user_code: UserCode) -> list[ModuleType]:
+def _import(target: Target, user_code: UserCode, sources: Sources) -> list[ModuleType]:
     modules = []
-    for module in _modules(target):
+    for module in _modules(target, sources):
         modules.append(module)
         user_code.add(file for file in [file_of(module)] if file)
     return modules
 
 
-def _modules(target: Target) -> Iterator[ModuleType]:
+def _modules(target: Target, sources: Sources) -> Iterator[ModuleType]:
     path = Path(target.path)
     if target.kind == "file":
-        yield _import_file(path)
+        yield _import_file(path, sources)
     elif target.kind == "folder" and target.root == target.path:
         for file in modules_in(path):
-            yield _import_file(file)
+            yield _import_file(file, sources)
     else:
         if target.kind == "folder":
             _refuse_taken(path, path.name)
         yield from _import_package(path.name if target.kind == "folder" else target.path)
 
 
-def _import_file(path: Path) -> ModuleType:
+def _import_file(path: Path, sources: Sources) -> ModuleType:
     """Import a file as a top-level module, so that its neighbours find it under the name they import."""
     name = path.stem
     known = sys.modules.get(name)
     if known is not None and file_of(known) == str(path):  # a neighbour imported it already
         return known
     _refuse_taken(path, name)
-    spec = importlib.util.spec_from_file_location(name, path)
+    loader = sources.loader(name, str(path)) if path.suffix == ".py" else None
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     if spec is None or spec.loader is None:
         raise Unserviceable(_missing(f"{path}: is no Python module; name a .py file"))
     module = importlib.util.module_from_spec(spec)

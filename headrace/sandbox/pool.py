@@ -1,4 +1,4 @@
-"""A pool: the workers of one function, started when there is work, stopped when there is none."""
+"""A pool: the workers of one function, started when there is work, stopped when there is none, replaced by newer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from headrace.functions.errors import HeadraceError
+from headrace.functions.errors import HeadraceError, TargetError
 from headrace.sandbox.process import Death, Line, Listener, Worker, WorkerSpec, Zygote
 from headrace.sandbox.wire import Report
 
@@ -22,6 +22,8 @@ class Pool:
     failed, or a worker that died without having reported anything or run an event that could be blamed, the next start
     waits: 0.5 s, doubled each time up to 30 s, until a worker reports. `problem` says why the last start failed, None
     once one succeeded; `on_problem` is told of each failed start, `on_ready` of each worker that can take work.
+
+    `renew` has other code, or other options, run from now on. Workers of before finish what they run and end.
     """
 
     def __init__(
@@ -33,7 +35,6 @@ class Pool:
         least: int,
         most: int,
         idle: float,
-        generation: int = 0,
         on_ready: Callable[[Worker], None] | None = None,
         on_problem: Callable[[str], None] | None = None,
     ) -> None:
@@ -42,10 +43,11 @@ class Pool:
         self._spec = spec
         self._listener = listener
         self._least, self._most, self._idle = least, most, idle
-        self._generation = generation
+        self._generation = 0
         self._on_ready, self._on_problem = on_ready, on_problem
         self._ready: dict[int, Worker] = {}
         self._since: dict[int, float] = {}
+        self._leaving: dict[int, Worker] = {}
         self._told: set[int] = set()
         self._starts: set[asyncio.Task[None]] = set()
         self._stops: set[asyncio.Task[None]] = set()
@@ -61,6 +63,11 @@ class Pool:
     def workers(self) -> Sequence[Worker]:
         """The workers that take work now."""
         return list(self._ready.values())
+
+    @property
+    def leaving(self) -> Sequence[Worker]:
+        """The workers that take no more work, and may still run some."""
+        return list(self._leaving.values())
 
     @property
     def starting(self) -> int:
@@ -95,11 +102,56 @@ class Pool:
             self._timer.cancel()
         for start in self._starts:
             start.cancel()
+        for worker in self.leaving:
+            asyncio.get_running_loop().call_later(grace, worker.kill)
         for worker in self.workers:
             closes = not worker.in_flight and self._spec.function is not None and self._spec.function.setup
             self._stop(worker, max(grace, IDLE_GRACE) if closes else grace)
         if ending := self._starts | self._stops:
             await asyncio.wait(ending)
+
+    # -- newer code ---------------------------------------------------------------------------------------------------
+
+    async def try_out(self, spec: WorkerSpec) -> Worker | None:
+        """Start a worker as `spec` says, beside those that serve; None where none serves that it could replace.
+
+        Raises `HeadraceError` if it cannot serve. Nothing has changed until `renew`.
+        """
+        if not self._ready and not self._starts:
+            return None
+        return await self._spawn(spec, self._generation + 1)
+
+    def renew(self, spec: WorkerSpec, fresh: Worker | None, *, least: int, most: int, idle: float) -> None:
+        """From now on workers are as `spec` says. `fresh`, from `try_out`, is the first of them.
+
+        The others finish what they are running, give back what has not started, and end.
+        """
+        self._spec = spec
+        self._generation += 1
+        self._least, self._most, self._idle = least, most, idle
+        self._pause = self._not_before = 0.0
+        waits = self.problem is not None or bool(self._starts)
+        self._give_up_starts()
+        for worker in self.workers:
+            self._retire(worker)
+        if fresh is not None:
+            self._welcome(fresh)
+        elif waits:  # what they were started for is still to be done
+            self._start()
+        self._arm()
+
+    def _give_up_starts(self) -> None:
+        for start in self._starts:
+            start.cancel()
+            self._stops.add(start)
+            start.add_done_callback(self._stops.discard)
+        self._starts.clear()
+
+    def _retire(self, worker: Worker) -> None:
+        """Its running events have the time they were promised."""
+        worker.recall()
+        timeout = worker.spec.function.timeout if worker.spec.function is not None else 0.0
+        self._stop(worker, timeout + IDLE_GRACE)
 
     # -- what workers do ----------------------------------------------------------------------------------------------
 
@@ -114,6 +166,7 @@ class Pool:
     def died(self, worker: Worker, death: Death) -> None:
         """One less. Only a death that neither we nor an event explain makes the next start wait."""
         self._forget(worker)
+        self._leaving.pop(worker.id, None)
         unexplained = death.reason not in {"stopped", "zygote"} and not death.running
         if unexplained and worker.id not in self._told:
             self._back_off()
@@ -134,14 +187,28 @@ class Pool:
 
     async def _bring_up(self) -> None:
         try:
-            worker = await self._zygote.spawn(self._spec, self, generation=self._generation)
+            worker = await self._spawn(self._spec, self._generation)
         except HeadraceError as error:
             self._started()
             self._failed(str(error))
             return
         self._started()
+        self._welcome(worker)
+
+    async def _spawn(self, spec: WorkerSpec, generation: int) -> Worker:
+        worker = await self._zygote.spawn(spec, self, generation=generation)
+        if spec.code is not None and worker.code != spec.code:
+            worker.kill()
+            raise TargetError(f"{spec.target.path}: the files changed while {spec.name} was started from them")
+        return worker
+
+    def _welcome(self, worker: Worker) -> None:
+        """It can take work."""
         self.problem = None
         if worker.death.done():  # it died before anyone learned that it was ready
+            return
+        if self._closed:
+            self._stop(worker, 0.0)
             return
         self._ready[worker.id] = worker
         self._since[worker.id] = time.monotonic()
@@ -201,6 +268,7 @@ class Pool:
 
     def _stop(self, worker: Worker, grace: float) -> None:
         self._forget(worker)
+        self._leaving[worker.id] = worker
         stop = asyncio.get_running_loop().create_task(worker.stop(grace), name=f"stop of worker {worker.id}")
         self._stops.add(stop)
         stop.add_done_callback(self._stops.discard)

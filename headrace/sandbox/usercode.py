@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from types import ModuleType
@@ -42,12 +42,13 @@ class UserCode:
             return True
         return not file.startswith(("<", *_LIBRARIES)) and _INSTALLED.isdisjoint(file.split("/"))
 
-    def fingerprint(self, modules: Iterable[ModuleType | None]) -> str:
-        """32 hex digits over the names and bytes of the target's modules among `modules`."""
+    def fingerprint(self, modules: Iterable[ModuleType | None], read: Mapping[str, bytes]) -> str:
+        """32 hex digits over the names of the target's modules among `modules`, and their bytes, by file as `read`."""
         files = sorted({file for module in modules if (file := file_of(module)) is not None and self.covers(file)})
         digest = blake2b(digest_size=16)
         for file in files:
-            for part in (os.path.relpath(file, self._root).encode("utf-8", "surrogateescape"), Path(file).read_bytes()):
+            source = Path(file).read_bytes() if (known := read.get(file)) is None else known
+            for part in (os.path.relpath(file, self._root).encode("utf-8", "surrogateescape"), source):
                 digest.update(len(part).to_bytes(8, "big"))
                 digest.update(part)
         return digest.hexdigest()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.functions.errors import BrokerError
 from headrace.runtime.dispatch import Dispatch
-from headrace.runtime.engine import Engine, Plan
+from headrace.runtime.engine import Engine
+from headrace.runtime.plan import Plan
 from headrace.sandbox.manifest import FunctionSpec, Manifest
 from headrace.triggers.brokers.memory import MemoryLog
 from simulation.observed import ObservedLog, Observer

@@ -40,6 +40,11 @@ class SimulatedPool:
         """Those that take work."""
         return list(self._ready)
 
+    @property
+    def leaving(self) -> list[SimulatedWorker]:
+        """Those that take no more work."""
+        return [worker for worker in self.bodies if worker not in self._ready]
+
     async def open(self) -> None:
         """See `Pool.open`."""
         for _ in range(self.spec.workers[0]):

@@ -7,19 +7,20 @@ import json
 import textwrap
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lab import PATIENCE, PREAMBLE
 
-from headrace.compose import engine_of, workshop
+from headrace.compose import Workshop, engine_of, plan_of, reread, workshop
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.engine import Engine
 from headrace.runtime.hooks import hookimpl
 from headrace.runtime.ports import Append, Record, TopicSpec
+from headrace.runtime.reload import Reloaded
 from headrace.runtime.result import Result
-from headrace.runtime.settings import read_settings
+from headrace.runtime.settings import Settings, read_settings
 from headrace.sandbox.headers import unpack
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.output import Line
@@ -68,6 +69,17 @@ class Stage:
     log: MemoryLog
     engine: Engine
     seen: Seen
+    shop: Workshop
+    settings: Settings
+
+    def write(self, source: str, name: str = "functions.py") -> None:
+        """Put other code into a file."""
+        (self.folder / name).write_text(PREAMBLE + textwrap.dedent(source))
+
+    async def reload(self) -> Reloaded:
+        """Serve what the files have now."""
+        shop = replace(await reread(self.shop, self.settings), strict=True)
+        return await self.engine.reload(plan_of(shop, self.log, watched=True), 5.0)
 
     async def emit(self, events: Iterable[tuple[str | None, Any]]) -> None:
         """Append events: keys and data."""
@@ -102,7 +114,7 @@ async def stage(folder: Path, source: str, *events: tuple[str | None, Any]) -> A
         engine = engine_of(shop, log, [seen], watched=True)
         try:
             await engine.open()
-            yield Stage(folder, log, engine, seen)
+            yield Stage(folder, log, engine, seen, shop, settings)
         finally:
             await engine.close(5.0)
 

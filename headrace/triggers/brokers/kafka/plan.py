@@ -8,7 +8,7 @@ from typing import Literal
 
 from headrace.functions.names import control_topic_of, group_of, retry_topic_of
 from headrace.runtime.control import control_spec
-from headrace.runtime.engine import dead_letter_topic
+from headrace.runtime.plan import dead_letter_topic
 from headrace.runtime.ports import TopicSpec
 from headrace.runtime.redrive import redrive_topic_of
 from headrace.runtime.retrytopic import retry_topics_of
