@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -24,6 +25,8 @@ from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.process import WorkerSpec
 
 _PAUSE_S = 0.5
+
+T = TypeVar("T")
 
 log = structlog.get_logger("headrace")
 
@@ -65,8 +68,8 @@ class Engine:
 
         What runs of a function that is given up or subscribed anew has `drain_s` seconds to end. A function that is
         new starts at the end of its topics, unless it says where or was here before. Raises what `open` raises for a
-        plan that cannot be served, and whatever the broker cannot do; then nothing has changed. Not to be called again
-        before it returns.
+        plan that cannot be served, and whatever the broker cannot do; then nothing has changed. Neither this nor
+        `close` is to be called before it has returned or was cancelled.
         """
         assert plan.worker is not None
         self._check(plan)
@@ -74,10 +77,8 @@ class Engine:
         changes = Changes.between([one.spec for one in self.subscriptions], plan.functions)
         workers = {spec.name: plan.worker(spec, ground.outlets_of(spec)) for spec in plan.functions}
         failed = await self._renew(changes.renewed, ground, workers)
-        await self._end([*changes.removed, *(spec.name for spec in changes.resubscribed)], drain_s)
         self._plan = plan
-        begun = [*changes.resubscribed, *map(_from_the_end, changes.added)]
-        failed |= await self._begin([self._subscription(plan, ground, spec) for spec in begun])
+        failed |= await _to_its_end(self._exchange(changes, plan, ground, drain_s))
         return Reloaded(
             [spec.name for spec in changes.added],
             changes.removed,
@@ -96,6 +97,12 @@ class Engine:
             return_exceptions=True,
         )
         return _refusals([spec.name for spec in specs], ends)
+
+    async def _exchange(self, changes: Changes, plan: Plan, ground: Ground, drain_s: float) -> dict[str, str]:
+        """Give up what is to go and subscribe to what is to come; why some could not."""
+        await self._end([*changes.removed, *(spec.name for spec in changes.resubscribed)], drain_s)
+        begun = [*changes.resubscribed, *map(_from_the_end, changes.added)]
+        return await self._begin([self._subscription(plan, ground, spec) for spec in begun])
 
     async def _end(self, names: Collection[str], drain_s: float) -> None:
         ending = [one for one in self.subscriptions if one.spec.name in names]
@@ -179,6 +186,16 @@ class Engine:
     def __repr__(self) -> str:
         states = ", ".join(f"{s.spec.name} {s.status}" for s in self.subscriptions)
         return f"<Engine of {self._plan.app}: {states or 'not started'}>"
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives. Being cancelled does not cut it short: a subscription must not be left half way."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _from_the_end(spec: FunctionSpec) -> FunctionSpec:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from headrace.functions.errors import HeadraceError, TargetError
+from headrace.functions.errors import HeadraceError, SandboxError, TargetError
 from headrace.sandbox.process import Death, Line, Listener, Worker, WorkerSpec, Zygote
 from headrace.sandbox.wire import Report
 
@@ -119,7 +119,11 @@ class Pool:
         """
         if not self._ready and not self._starts:
             return None
-        return await self._spawn(spec, self._generation + 1)
+        worker = await self._spawn(spec, self._generation + 1)
+        if self._closed:
+            worker.kill()
+            raise SandboxError(f"{spec.name} was given up while a worker was started for it")
+        return worker
 
     def renew(self, spec: WorkerSpec, fresh: Worker | None, *, least: int, most: int, idle: float) -> None:
         """From now on workers are as `spec` says. `fresh`, from `try_out`, is the first of them.

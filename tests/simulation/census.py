@@ -44,6 +44,7 @@ NAMES = (
     "worker died with the zygote",
     "worker could not be started",
     "reload",
+    "reload refused",
     "lane moved to a new generation",
     "recalled by a reload",
     "result of a new generation",

@@ -5,6 +5,9 @@ The only place that knows how an engine is put together.
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +40,7 @@ class Node:
         self.up = False
         self.opened = False
         self.stopping = False
+        self._reloading: asyncio.Task[None] | None = None
         self.gone = False  # for good
         self.cut_until = 0.0
         self.process = world.loop.process(name)
@@ -69,7 +73,7 @@ class Node:
         if self.up or self.gone:
             return
         self.life += 1
-        self.up, self.opened, self.stopping = True, False, False
+        self.up, self.opened, self.stopping, self._reloading = True, False, False, None
         self._pools = []
         self._functions = self.world.functions
         self.process = self.world.loop.process(f"{self.name}.{self.life}")
@@ -130,8 +134,19 @@ class Node:
 
     def reload(self) -> None:
         """The code has changed; it learns it when it can."""
-        for pool in self._pools:
-            self.process.call_at(self.world.loop.now, pool.reload)
+        if self.up and self.opened and not self.stopping and self._reloading is None:
+            self.process.start(self._reload())
+
+    async def _reload(self) -> None:
+        self._reloading = asyncio.current_task()
+        self.world.trace(self.name, "reloads")
+        self.world.census.saw("reload")
+        plan = replace(self._plan(), worker=lambda spec, _outlets: spec)  # type: ignore[arg-type,return-value]
+        with suppress(BrokerError):
+            reloaded = await self.engine.reload(plan, 1.0)
+            if reloaded.failed:
+                self.world.census.saw("reload refused")
+        self._reloading = None
 
     async def _serve(self) -> None:
         world, scenario = self.world, self.world.scenario
@@ -144,11 +159,9 @@ class Node:
             progress_limit=scenario.limits.progress,
             idle_s=scenario.detour.idle_s,
         )
-        manifest = Manifest(self._functions, "code")
-        plan = Plan(APP, manifest, self._pool, watched=scenario.watched)  # type: ignore[arg-type]
         dice = Random(world.random.random())
         log: Any = ObservedLog(self.log, self)
-        self.engine = Engine(plan, log, world.clock, Observer(self), dice)
+        self.engine = Engine(self._plan(), log, world.clock, Observer(self), dice)
         try:
             await self.engine.open()
         except BrokerError as error:
@@ -157,7 +170,14 @@ class Node:
         else:
             self.opened = True
 
+    def _plan(self) -> Plan:
+        manifest = Manifest(self._functions, "code")
+        return Plan(APP, manifest, self._pool, watched=self.world.scenario.watched)  # type: ignore[arg-type]
+
     async def _stop(self, drain_s: float) -> None:
+        if self._reloading is not None:
+            self._reloading.cancel()
+            await asyncio.wait([self._reloading])
         await self.engine.close(drain_s)
         await self.log.close()
         self.up = False

@@ -3,8 +3,10 @@ replaced when the code is loaded again."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
+from headrace.functions.errors import TargetError
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.process import Death
 from headrace.sandbox.wire import Report
@@ -26,9 +28,9 @@ class SimulatedPool:
         self.problem: str | None = None
         self.starting = 0
         self.generation = 0
-        self._serving = 0  # the newest generation of which there was a worker
         self.bodies: list[SimulatedWorker] = []
         self._ready: list[SimulatedWorker] = []
+        self._fresh: list[SimulatedWorker] = []  # tried out, and not yet taken on
         self._listener = listener
         self._closed = False
         self._random = node.world.random
@@ -60,15 +62,38 @@ class SimulatedPool:
         self._closed = True
         for worker in list(self._ready):
             self._stop(worker, grace)
+        for worker in self._fresh:
+            worker.end(grace)
         while self.bodies:
             await self.changed()
 
-    def reload(self) -> None:
-        """The code has changed. Workers of the old take work until one of the new is there, and then finish theirs."""
-        if not self._closed:
-            self.node.world.census.saw("reload")
-            self.node.world.trace(self.node.name, "reloads", self.spec.name)
-            self.generation += 1
+    async def try_out(self, _spec: Any) -> SimulatedWorker | None:
+        """See `Pool.try_out`."""
+        if not self._ready and not self.starting:
+            return None
+        await asyncio.sleep(self._random.choice([0.001, 0.01, 0.1]))
+        if self._closed:
+            raise TargetError("the pool was closed")
+        if self.node.world.troubled and self._random.random() < 0.1:
+            raise TargetError("importing it failed")
+        worker = self._made(self.generation + 1)
+        self._fresh.append(worker)
+        return worker
+
+    def renew(self, _spec: Any, fresh: SimulatedWorker | None, *, least: int, most: int, idle: float) -> None:
+        """See `Pool.renew`. What it has of other sizes stays: the scenario's functions do not change."""
+        _ = least, most, idle
+        self.generation += 1
+        waits = self.problem is not None or self.starting > 0
+        for worker in list(self._ready):
+            if worker.in_flight and self._random.random() < 0.5:
+                self.node.world.census.saw("recalled by a reload")
+                worker.recall()
+            self._stop(worker, self._random.choice([0.1, 5.0]))
+        if fresh is not None:
+            self._fresh.remove(fresh)
+            self._welcome(fresh)
+        elif waits:
             self._start()
 
     async def changed(self) -> None:
@@ -102,44 +127,35 @@ class SimulatedPool:
 
     def _born(self, generation: int) -> None:
         self.starting -= 1
-        if self._closed:
+        if self._closed or generation != self.generation:  # its code was replaced while it started
             return
         if self.node.world.troubled and self._random.random() < 0.1:
             self.node.world.census.saw("worker could not be started")
             self.problem = "importing it failed"
-            self._loop.call_later(0.5, self._try_again)
+            self._loop.call_later(0.5, self.demand)
             self._listener.start_failed(self.problem)
             return
-        self.problem = None
-        if generation < self._serving:  # its code was replaced while it started
-            self.demand()
-            return
-        if sum(one.generation == generation for one in self._ready) >= self.spec.workers[1]:
-            return
-        self._serving = generation
+        if len(self._ready) < self.spec.workers[1]:
+            self._welcome(self._made(generation))
+
+    def _made(self, generation: int) -> SimulatedWorker:
         number = self.node.world.next_number()
         kind = BatchWorker if self.spec.batch else SimulatedWorker
         worker = kind(self, number, generation, self._loop.process(f"worker {number}"))
         self.bodies.append(worker)
-        self._replace(generation)
+        return worker
+
+    def _welcome(self, worker: SimulatedWorker) -> None:
+        self.problem = None
+        if not worker.alive:
+            return
+        if self._closed:
+            worker.end(0.0)
+            return
         self._ready.append(worker)
         if self.spec.idle:
             self._loop.call_later(self.spec.idle, self._look, worker)
         self._listener.worker_ready(worker)
-
-    def _try_again(self) -> None:
-        if not self._closed and self._serving < self.generation:
-            self._start()
-        else:
-            self.demand()
-
-    def _replace(self, generation: int) -> None:
-        """Workers of older code take no more work: they finish what they have, or what they are running."""
-        for worker in [one for one in self._ready if one.generation < generation]:
-            if worker.in_flight and self._random.random() < 0.5:
-                self.node.world.census.saw("recalled by a reload")
-                worker.recall()
-            self._stop(worker, self._random.choice([0.1, 5.0]))
 
     def _look(self, worker: SimulatedWorker) -> None:
         if worker in self._ready and not worker.in_flight and len(self._ready) > self.spec.workers[0]:
