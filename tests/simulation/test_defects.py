@@ -17,7 +17,7 @@ PLANTS = {**DEFECTS, **MISREADINGS, **BYWAYS, **DIVISIONS}
 PROMISES = {
     "off by one at restart": ("nothing lost", "progress"),
     "stale epoch accepted": ("epoch",),
-    "map dropped": ("progress",),
+    "map dropped": ("progress", "attempts"),  # the ledger goes with it
     "progress committed before publish": ("nothing lost",),
     "attempts kept in memory only": ("attempts",),
     "retry before the ledger is durable": ("attempts",),
