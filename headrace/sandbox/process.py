@@ -80,7 +80,9 @@ class Zygote:
         """What the target declares, read in a worker without secrets. Raises as `spawn` does."""
         spec = WorkerSpec(target, None, app, cluster="", environment={}, outlets={})
         worker = await self.spawn(spec, _Nobody(), ready_timeout=MANIFEST_TIMEOUT)
-        await worker.stop(1.0)
+        ending = asyncio.create_task(worker.stop(1.0), name=f"end of worker {worker.id}")  # nobody has to wait for it
+        self._lives.add(ending)
+        ending.add_done_callback(self._lives.discard)
         if worker.manifest is None:
             raise SandboxError(f"{target.path}: the worker read the target and sent no manifest; this is a bug")
         return worker.manifest
@@ -150,7 +152,7 @@ class Zygote:
         )
 
     def __repr__(self) -> str:
-        state = f"pid {self.pid}, {len(self._lives)} workers" if self.pid else "not running"
+        state = f"pid {self.pid}, {len(self._workers)} workers" if self.pid else "not running"
         return f"<Zygote, {state}>"
 
 
