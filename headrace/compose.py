@@ -98,8 +98,13 @@ def bulletins(settings: Settings, folder: Path, app: str) -> Sequence[Report]:
     return [] if run is None else read_reports(run, app)
 
 
-def worker_spec(shop: Workshop, function: FunctionSpec, cluster: str, outlets: dict[str, Outlet]) -> WorkerSpec:
-    """How a worker of `function` is started. Raises `SettingsError` for a secret that is not there."""
+def worker_spec(
+    shop: Workshop, function: FunctionSpec, cluster: str, outlets: dict[str, Outlet], *, timed: bool = False
+) -> WorkerSpec:
+    """How a worker of `function` is started. `timed`: it reports how long each event took.
+
+    Raises `SettingsError` for a secret that is not there.
+    """
     return WorkerSpec(
         target=shop.target,
         function=function,
@@ -108,6 +113,7 @@ def worker_spec(shop: Workshop, function: FunctionSpec, cluster: str, outlets: d
         environment=_environment(function),
         outlets=outlets,
         code=shop.manifest.code if shop.strict else None,
+        timed=timed,
     )
 
 
@@ -130,7 +136,7 @@ def plan_of(shop: Workshop, store: Store, *, watched: bool = False, cautious: bo
     check_environment(shop.manifest.functions)
 
     def worker(function: FunctionSpec, outlets: dict[str, Outlet]) -> WorkerSpec:
-        return worker_spec(shop, function, store.cluster, outlets)
+        return worker_spec(shop, function, store.cluster, outlets, timed=watched)
 
     def pool(function: FunctionSpec, outlets: dict[str, Outlet], dispatch: Dispatch) -> Pool:
         least, most = function.workers

@@ -159,7 +159,12 @@ class Dispatch:
         flights = self._flights[worker.id]
         shard = flights[report.chunk]
         results = shard.report(
-            report.chunk, report.first, report.outcomes, now_ms=self._clock.now_ms(), draw=self._dice.random
+            report.chunk,
+            report.first,
+            report.outcomes,
+            now_ms=self._clock.now_ms(),
+            draw=self._dice.random,
+            each_ns=report.each_ns,
         )
         if not shard.flies(report.chunk):
             del flights[report.chunk]

@@ -126,11 +126,18 @@ class Shard:
     # -- outcomes -------------------------------------------------------------------------------------------------
 
     def report(
-        self, chunk: int, first: int, outcomes: Sequence[Outcome | None], *, now_ms: int, draw: Callable[[], float]
+        self,
+        chunk: int,
+        first: int,
+        outcomes: Sequence[Outcome | None],
+        *,
+        now_ms: int,
+        draw: Callable[[], float],
+        each_ns: Sequence[int] = (),
     ) -> list[Result]:
         """Take the outcomes of a chunk's events from index `first` on; what follows from each.
 
-        Each event is reported once; those of a lane in their order. Where all succeeded there are no results, unless
+        `each_ns` is how long each of them took, where that is known. Each event is reported once; those of a lane in their order. Where all succeeded there are no results, unless
         the terms say `watched`.
         """
         indexes = range(first, first + len(outcomes))
@@ -139,10 +146,11 @@ class Shard:
         if self._batching is not None:
             self._batching.divide_as_told(chunk, events, outcomes)
         if not self._finish_all(events, outcomes):
-            return [
+            results = [
                 self._conclude(flight, index, _DONE if outcome is None else outcome, now_ms, draw)
                 for index, outcome in zip(indexes, outcomes, strict=True)
             ]
+            return [replace(one, spent_ns=ns) for one, ns in zip(results, each_ns, strict=True)] if each_ns else results
         return []
 
     def lost(

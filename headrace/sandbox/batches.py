@@ -204,8 +204,7 @@ class Batches(Service):
         else:
             outcomes = await self._run_batch(chunk, now)
             now = time.monotonic_ns()
-        for outcome in outcomes:
-            self._reports.add(outcome, now)
+        self._reports.add_all(outcomes, now)
         self._capture.flush()
         self._reports.flush()
 
@@ -240,7 +239,7 @@ class ConcurrentBatches(ConcurrentService):
         self._deadlines.end(event)
         self._capture.flush_event()
         self._free.append(slot)
-        self._conclude_all(entry, outcomes)
+        self._conclude_all(entry, outcomes, event.began_ns)
         self._start_what_may()
 
     async def _outcomes_of(self, event: Running) -> Outcomes:
@@ -253,9 +252,10 @@ class ConcurrentBatches(ConcurrentService):
             outcomes = self._invocation.late_batch(chunk, error)
         return outcomes
 
-    def _conclude_all(self, entry: Entry, outcomes: Outcomes) -> None:
+    def _conclude_all(self, entry: Entry, outcomes: Outcomes, began_ns: int = 0) -> None:
         now = time.monotonic_ns()
         for index, outcome in enumerate(outcomes):
-            self._reports.add(entry.chunk.id, index, outcome, now)
+            spent_ns = 0 if outcome is NOT_RUN else now - began_ns
+            self._reports.add(entry.chunk.id, index, outcome, now, spent_ns)
         del self._left[entry.chunk.id]
         self._reports.flush()

@@ -52,7 +52,8 @@ class WorkerSpec:
     """How a worker is started. Without a `function` it reads the target's manifest.
 
     `environment` is what the function's grants pass on, its secrets among it; `outlets` are the topics it
-    may emit to. `code` is the fingerprint that its code must have; None where any will do.
+    may emit to. `code` is the fingerprint that its code must have; None where any will do. `timed`: it reports how long
+    each event took.
     """
 
     target: Target
@@ -62,6 +63,7 @@ class WorkerSpec:
     environment: Mapping[str, str]
     outlets: Mapping[str, Outlet]
     code: str | None = None
+    timed: bool = False
 
     @property
     def name(self) -> str:
@@ -151,6 +153,7 @@ class Worker:
             dict(spec.outlets),
             timeout=spec.function.timeout if spec.function else None,
             concurrency=spec.function.concurrency if spec.function else None,
+            timed=spec.timed,
         )
         self._ipc.write(frame(start))
         return self._loop.create_task(self._live(), name=f"life of worker {self.id}")

@@ -36,7 +36,7 @@ class ConcurrentService:
         self._connection = connection
         self._page = page
         self._capture = capture
-        self._reports = ScatteredReports(connection.socket)
+        self._reports = ScatteredReports(connection.socket, timed=invocation.timed)
         self._deadlines = Deadlines(self._reports, page, declaration.timeout, self._start_what_may)
         self._lineup = Lineup(declaration.order)
         self._free = list(reversed(range(declaration.concurrency)))
@@ -118,7 +118,7 @@ class ConcurrentService:
         self._deadlines.end(event)
         self._capture.flush_event()
         self._free.append(slot)
-        self._conclude(entry, outcome)
+        self._conclude(entry, outcome, event.began_ns)
         self._start_what_may()
 
     async def _outcome_of(self, event: Running) -> Outcome | None:
@@ -131,12 +131,13 @@ class ConcurrentService:
             outcome = self._invocation.timed_out(error)
         return outcome
 
-    def _conclude(self, entry: Entry, outcome: Outcome | None) -> None:
-        """How an event ended, and with it those of its lane that will not be run."""
+    def _conclude(self, entry: Entry, outcome: Outcome | None, began_ns: int | None = None) -> None:
+        """How an event ended, and with it those of its lane that will not be run. `began_ns` is None if it was not."""
         now = time.monotonic_ns()
+        spent_ns = 0 if began_ns is None else now - began_ns
         well = outcome is None or isinstance(outcome, ENDED_WELL)
         chunk, passed = entry.chunk.id, self._lineup.ended(entry, well=well)
-        self._reports.add(chunk, entry.index, outcome, now)
+        self._reports.add(chunk, entry.index, outcome, now, spent_ns)
         for behind in passed:  # of the same chunk
             self._reports.add(chunk, behind.index, NOT_RUN, now)
         left = self._left[chunk] = self._left[chunk] - 1 - len(passed)

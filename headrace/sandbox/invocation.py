@@ -41,7 +41,7 @@ class HandlerTimeout(BaseException):
 
 
 class Invocation:
-    """How events are run through one handler. `state` is what its setup yielded.
+    """How events are run through one handler. `state` is what its setup yielded. `timed`: each one's time is reported.
 
     The cluster's name is the source of records that name none.
     """
@@ -50,6 +50,7 @@ class Invocation:
         declaration = handler.declaration
         self.state: Any = None
         self.handler = handler
+        self.timed = start.timed
         self._user_code = user_code
         self._call = declaration.handler
         self._name = declaration.name

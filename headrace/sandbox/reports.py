@@ -9,19 +9,19 @@ from __future__ import annotations
 import socket
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Generic, TypeVar
 
 from headrace.sandbox.headers import record_size
-from headrace.sandbox.outcome import Done, Outcome, Skipped
+from headrace.sandbox.outcome import NOT_RUN, Done, Outcome, Skipped
 from headrace.sandbox.wire import Report, frame
 
 DELAY_NS = 5_000_000  # known this long, an outcome is sent without waiting for its chunk to end
 _FULL = 1 << 20  # bytes; one more outcome of the largest size (4 MiB of emits) still fits a report
 _FAILURE = 24 << 10
 
-_Known = tuple[int, int, Outcome | None]
+_Known = tuple[int, int, Outcome | None, int]  # chunk, index, and how long it took in nanoseconds
 _place = itemgetter(0, 1)
 
 T = TypeVar("T")
@@ -83,44 +83,93 @@ class Reports(_Gathering["Outcome | None"]):
         """The outcome of the chunk's next event. By the main thread only."""
         self._gather(outcome, outcome, now_ns)
 
+    def add_all(self, outcomes: Sequence[Outcome | None], now_ns: int) -> None:
+        """The outcomes of all events of the chunk, which were handled as one batch."""
+        for outcome in outcomes:
+            self.add(outcome, now_ns)
+
     def _reports(self, known: list[Outcome | None], spent_ns: int) -> list[Report]:
-        report = Report(self._chunk, self._sent, known, spent_ns)
+        report = Report(self._chunk, self._sent, known, spent_ns, self._durations(len(known)))
         self._sent += len(known)
         return [report]
 
+    def _durations(self, _count: int) -> list[int]:
+        """How long the first `count` events took of which that was not said yet; called under the lock."""
+        return []
+
     def __repr__(self) -> str:
-        return f"<Reports of chunk {self._chunk}: {self._sent} sent, {len(self._pending)} pending>"
+        return f"<{type(self).__name__} of chunk {self._chunk}: {self._sent} sent, {len(self._pending)} pending>"
+
+
+class TimedReports(Reports):
+    """The same, and how long each event took: from the end of the one before it to its own."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__(connection)
+        self._spent: list[int] = []
+        self._ended_ns = 0
+
+    def begin(self, chunk: int, now_ns: int) -> None:
+        """See `Reports.begin`."""
+        super().begin(chunk, now_ns)
+        self._ended_ns = now_ns
+
+    def add(self, outcome: Outcome | None, now_ns: int) -> None:
+        """See `Reports.add`."""
+        # Before the outcome: whoever sends that meanwhile finds this.
+        self._spent.append(now_ns - self._ended_ns)
+        self._ended_ns = now_ns
+        super().add(outcome, now_ns)
+
+    def add_all(self, outcomes: Sequence[Outcome | None], now_ns: int) -> None:
+        """See `Reports.add_all`. All of them took as long as the batch did."""
+        began_ns = self._ended_ns
+        for outcome in outcomes:
+            self._ended_ns = now_ns if outcome is NOT_RUN else began_ns
+            self.add(outcome, now_ns)
+
+    def _durations(self, count: int) -> list[int]:
+        spent, self._spent[:count] = self._spent[:count], []
+        return spent
 
 
 class ScatteredReports(_Gathering[_Known]):
     """The same for a worker that runs several events at once: outcomes of many chunks, in the order they are known."""
 
+    def __init__(self, connection: socket.socket, *, timed: bool = False) -> None:
+        super().__init__(connection)
+        self._timed = timed
+
     def begin(self, now_ns: int) -> None:
         """Events run from now on, after there were none."""
         self._from_ns = max(self._from_ns, now_ns)
 
-    def add(self, chunk: int, index: int, outcome: Outcome | None, now_ns: int) -> None:
+    def add(self, chunk: int, index: int, outcome: Outcome | None, now_ns: int, spent_ns: int = 0) -> None:
         """The outcome of an event. By the main thread only."""
-        self._gather((chunk, index, outcome), outcome, now_ns)
+        self._gather((chunk, index, outcome, spent_ns), outcome, now_ns)
 
     def _reports(self, known: list[_Known], spent_ns: int) -> list[Report]:
         """A report for each run of neighbours."""
         share = spent_ns // len(known)
-        return [Report(chunk, first, run, share * len(run)) for chunk, first, run in _runs(known)]
+        return [self._report(chunk, first, run, share) for chunk, first, run in _runs(known)]
+
+    def _report(self, chunk: int, first: int, run: list[_Known], share: int) -> Report:
+        each_ns = [spent_ns for *_, spent_ns in run] if self._timed else []
+        return Report(chunk, first, [outcome for _, _, outcome, _ in run], share * len(run), each_ns)
 
     def __repr__(self) -> str:
         return f"<ScatteredReports: {len(self._pending)} pending>"
 
 
-def _runs(known: list[_Known]) -> Iterator[tuple[int, int, list[Outcome | None]]]:
-    """Outcomes as runs of neighbours: chunk, index of the first, outcomes."""
+def _runs(known: list[_Known]) -> Iterator[tuple[int, int, list[_Known]]]:
+    """What is known as runs of neighbours: chunk, index of the first, all of them."""
     known.sort(key=_place)
-    chunk, first, run = known[0][0], known[0][1], [known[0][2]]
-    for next_chunk, index, outcome in known[1:]:
-        if next_chunk != chunk or index != first + len(run):
+    chunk, first, run = known[0][0], known[0][1], [known[0]]
+    for one in known[1:]:
+        if one[0] != chunk or one[1] != first + len(run):
             yield chunk, first, run
-            chunk, first, run = next_chunk, index, []
-        run.append(outcome)
+            chunk, first, run = one[0], one[1], []
+        run.append(one)
     yield chunk, first, run
 
 

@@ -13,7 +13,7 @@ from headrace.sandbox.invocation import HandlerTimeout, Invocation
 from headrace.sandbox.lineup import LANES
 from headrace.sandbox.outcome import ENDED_WELL, NOT_RUN, Outcome
 from headrace.sandbox.page import Page
-from headrace.sandbox.reports import Reports
+from headrace.sandbox.reports import Reports, TimedReports
 from headrace.sandbox.setup import Setup
 from headrace.sandbox.watch import Watch
 from headrace.sandbox.wire import Chunk, Command, Ready, Task
@@ -34,7 +34,7 @@ class Service:
         self._connection = connection
         self._page = page
         self._capture = capture
-        self._reports = Reports(connection.socket)
+        self._reports = TimedReports(connection.socket) if invocation.timed else Reports(connection.socket)
         self._watch = Watch(self._reports, declaration.timeout)
         self._lane_of = LANES[declaration.order]
         self._chunks = 0

@@ -76,6 +76,8 @@ class Flights:
             )
         if not 0 <= report.spent_ns <= _DAY_NS:
             raise SandboxError(f"a report that says it took {report.spent_ns} ns")
+        if report.each_ns:
+            _check_durations(report)
         if any(report.outcomes):
             for outcome in report.outcomes:
                 if outcome is not None:
@@ -127,6 +129,13 @@ class Flights:
 
     def __repr__(self) -> str:
         return f"<Flights: {self.events} events of {len(self._flying)} chunks>"
+
+
+def _check_durations(report: Report) -> None:
+    if len(report.each_ns) != len(report.outcomes):
+        raise SandboxError(f"a report with {len(report.each_ns)} durations for {len(report.outcomes)} events")
+    if not all(0 <= spent_ns <= _DAY_NS for spent_ns in report.each_ns):
+        raise SandboxError("a report with an impossible duration")
 
 
 def _check_failure(failure: Failure) -> None:

@@ -66,6 +66,7 @@ class Start(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=0)
 
     `environment` holds what the function's grants pass on, its secrets among it. `outlets` are the topics it may
     emit to. `timeout` (seconds) and `concurrency` are those in force, where settings may say otherwise than the code.
+    `timed`: reports say how long each event took.
     """
 
     version: int
@@ -77,6 +78,7 @@ class Start(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=0)
     outlets: dict[str, Outlet]
     timeout: float | None = None
     concurrency: int | None = None
+    timed: bool = False
 
 
 class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -131,13 +133,15 @@ class Broken(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=1
 class Report(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=2):
     """Outcomes of events `first`, `first + 1`, … of a chunk; None is `Done` without emits, by far the most frequent.
 
-    `spent_ns` is the time the worker took for these events, decoding included.
+    `spent_ns` is the time the worker took for these events, decoding included. `each_ns`, where `Start` asked for it,
+    is the time of each one's invocation, which events of a batch share; 0 for one that was not run.
     """
 
     chunk: int
     first: int
     outcomes: list[Outcome | None]
     spent_ns: int = 0
+    each_ns: list[int] = []
 
 
 class Imported(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=3):
