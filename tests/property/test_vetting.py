@@ -109,3 +109,12 @@ def test_a_batch_that_was_divided_lands() -> None:
     flights.add(Chunk(1, "t", 0, [TASK] * 3))
     flights.accept(Report(1, 0, [Divided(0), Divided(0), Divided(1)]))
     assert flights.events == 0
+
+
+@pytest.mark.parametrize("each_ns", [[1], [1, 2, 3], [1, -1], [1, 10**18]])
+def test_durations_that_cannot_be_are_refused(each_ns: list[int]) -> None:
+    flights = Flights({})
+    flights.add(Chunk(1, "t", 0, [TASK] * 2))
+    with pytest.raises(SandboxError, match="duration"):
+        flights.accept(Report(1, 0, [None, None], 5, each_ns))
+    flights.accept(Report(1, 0, [None, None], 5, [0, 86_400 * 10**9]))
