@@ -11,7 +11,7 @@ again before the settlement that charges it is durable.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import assert_never
 
@@ -34,7 +34,7 @@ from headrace.runtime.room import Room
 from headrace.runtime.terms import Terms
 from headrace.runtime.verdict import Again, Finish, GiveBack, SetAside, Verdict, judge
 from headrace.sandbox.outcome import NOT_RUN, Crashed, Done, Emitted, Failure, Outcome
-from headrace.sandbox.wire import Chunk, Task
+from headrace.sandbox.wire import Chunk, Origin, Task
 
 MOST_HELD_EVENTS = 1000
 MOST_HELD_BYTES = 16 << 20
@@ -137,8 +137,8 @@ class Shard:
     ) -> list[Result]:
         """Take the outcomes of a chunk's events from index `first` on; what follows from each.
 
-        `each_ns` is how long each of them took, where that is known. Each event is reported once; those of a lane in their order. Where all succeeded there are no results, unless
-        the terms say `watched`.
+        `each_ns` is how long each of them took, where that is known. Each event is reported once; those of a lane in
+        their order. Where all succeeded there are no results, unless the terms say `watched`.
         """
         indexes = range(first, first + len(outcomes))
         flight = self._flights.land(chunk, indexes)
@@ -217,6 +217,19 @@ class Shard:
         if full_ms is not None:
             due_ms.append(full_ms)
         return min(due_ms, default=None)
+
+    def hasten(self, origin: Origin, now_ms: int) -> bool:
+        """Have the event that lay first at `origin` tried again now; False if it does not wait in place here."""
+        waits = (self._timers, self._charged, self._settling or [])
+        lanes = [entry[-1] for queue in waits for entry in queue]
+        for lane in dict.fromkeys(lanes):
+            for record in (*lane.returned, *lane.waiting):
+                if record.offset in self.progress.ledger and self._arrivals.origin(record.offset) == origin:
+                    for queue in waits:
+                        queue[:] = [(now_ms, *rest) if rest[-1] is lane else (due_ms, *rest) for due_ms, *rest in queue]
+                    heapify(self._timers)
+                    return True
+        return False
 
     # -- how it stands --------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from headrace.runtime.state import BROKER_AWAY, State, Status
 from headrace.runtime.terms import Terms
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.process import WorkerSpec
+from headrace.sandbox.wire import Origin
 
 FETCH = 1000
 MOST_EVENTS = 4000  # of one partition, delivered and not ended
@@ -116,6 +117,13 @@ class Subscription:
     def look_for_retries(self) -> None:
         """Somebody else may have made a retry topic of this function: see soon."""
         self._feed.look_soon()
+
+    def hasten(self, partition: Partition, offset: int) -> bool:
+        """Have the event that lay first at this place tried again now; False if it does not wait in place here."""
+        origin, now_ms = Origin(*partition, offset), self._clock.now_ms()
+        found = any(shard.hasten(origin, now_ms) for shard in self._shards.values())
+        self._moved()
+        return found
 
     async def drain(self, budget_s: float) -> None:
         """Finish what runs within `budget_s` seconds, give the rest back uncharged, settle what is done."""

@@ -10,6 +10,7 @@ from headrace.runtime.terms import Terms
 from headrace.sandbox.headers import unpack
 from headrace.sandbox.manifest import RetryPolicy
 from headrace.sandbox.outcome import Crashed, Done, Emitted, Failed, Failure, NotRun, Outcome
+from headrace.sandbox.wire import Origin
 
 PARTITION = ("orders", 0)
 POLICY = RetryPolicy(attempts=3, delay=1.0, factor=2.0, max_delay=60.0, jitter="none", max_age=None)
@@ -297,3 +298,32 @@ def test_a_crash_that_ends_an_event_settles_after_the_events_before_it_in_its_la
     report(shard, 4, emitted(b"1"))
     shard.wake(0)
     assert [append.topic for append in settle(shard).appends] == ["out", "app.f.dlt"]
+
+
+def test_an_event_that_waits_for_its_next_attempt_is_hastened_and_no_other() -> None:
+    shard = shard_at()
+    offer(shard, b"a", b"b")
+    offsets(shard, 1)
+    report(shard, 1, Failed(FAILURE), Failed(FAILURE))
+    settle(shard)
+    assert shard.wake(10) == 1000
+    assert not shard.hasten(Origin(*PARTITION, 7), 10)
+    assert shard.hasten(Origin(*PARTITION, 1), 10)
+    assert shard.wake(10) == 1000
+    assert offsets(shard, 2) == [1]
+    assert not shard.hasten(Origin(*PARTITION, 1), 20)
+
+
+def test_an_event_is_hastened_whose_charge_is_not_durable_yet_but_not_before_that() -> None:
+    shard = shard_at()
+    offer(shard, b"a")
+    offsets(shard, 1)
+    report(shard, 1, Failed(FAILURE))
+    assert shard.hasten(Origin(*PARTITION, 0), 10)
+    assert shard.settlement() is not None
+    assert shard.hasten(Origin(*PARTITION, 0), 10)
+    assert shard.wake(10) is None
+    assert offsets(shard, 2) == []
+    shard.settled()
+    assert shard.wake(10) is None
+    assert offsets(shard, 3) == [0]
