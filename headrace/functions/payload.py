@@ -72,12 +72,17 @@ class Payload:
             return Unfit(str(error) or type(error).__name__)
 
     def schema(self) -> dict[str, Any] | None:
-        """The JSON Schema of the payload; None for `str` and `bytes`."""
+        """The JSON Schema of the payload; None for `str` and `bytes`.
+
+        That of a union has a branch for each member, with the name of its type as title.
+        """
         if self.annotation in {str, bytes}:
             return None
-        if any(map(is_struct, members := members_of(self.annotation))):
+        members = members_of(self.annotation)
+        if any(map(is_struct, members)):
             return _schema_with_structs(members)
-        return TypeAdapter(self.annotation).json_schema()
+        schema = TypeAdapter(self.annotation).json_schema()
+        return _with_titles(schema, members) if len(members) > 1 else schema
 
     def _unmatched(self, name: str) -> Skip | Unfit:
         if self.reject_unmatched:
@@ -178,10 +183,19 @@ def _schema_with_structs(members: list[Any]) -> dict[str, Any]:
         structs, ref_template="#/$defs/{name}"
     )
     by_model, document = models_json_schema(models)
-    return {
+    schema = {
         "anyOf": [*references, *by_model.values()],
         "$defs": {**definitions, **document.get("$defs", {})},
     }
+    return _with_titles(schema, [*structs, *(model for model, _ in models)]) if len(members) > 1 else schema
+
+
+def _with_titles(schema: dict[str, Any], members: list[Any]) -> dict[str, Any]:
+    branches = schema.get("anyOf", [])
+    if len(branches) != len(members):  # a model whose schema is of its own making
+        return schema
+    titled = [{**branch, "title": type_name(model)} for branch, model in zip(branches, members, strict=True)]
+    return {**schema, "anyOf": titled}
 
 
 def _union_of(members: list[Any]) -> Any:

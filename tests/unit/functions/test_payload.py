@@ -200,10 +200,24 @@ def test_structs_have_a_schema_also_beside_models() -> None:
     schema = payload_of(Order | Ping | Pong).schema()
     assert schema is not None
     assert {tuple(member.items()) for member in schema["anyOf"]} == {
-        (("$ref", f"#/$defs/{name}"),) for name in ("Order", "Ping", "Pong")
+        (("$ref", f"#/$defs/{name}"), ("title", title))
+        for name, title in (("Order", "Order"), ("Ping", "Ping"), ("Pong", "pong.v2"))
     }
     assert schema["$defs"]["Ping"]["required"] == ["at"]
     assert schema["$defs"]["Order"]["required"] == ["id"]
+
+
+def test_each_branch_of_a_union_has_the_name_of_its_type() -> None:
+    class Sent(BaseModel):
+        event_type: ClassVar[str] = "mail.sent"
+        id: str
+
+    schema = payload_of(Order | Sent).schema()
+    assert schema is not None
+    assert {member["$ref"]: member["title"] for member in schema["anyOf"]} == {
+        "#/$defs/Order": "Order",
+        "#/$defs/Sent": "mail.sent",
+    }
 
 
 def test_the_members_of_a_union_leave_none_out() -> None:
