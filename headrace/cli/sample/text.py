@@ -33,7 +33,7 @@ def text(schema: Mapping[str, Any], place: str, name: str, draw: Random) -> str:
 def _made(schema: Mapping[str, Any], place: str, name: str, draw: Random) -> str:
     if (pattern := schema.get("pattern")) is not None:
         length = range(schema.get("minLength", 0), schema.get("maxLength", 1 << 16) + 1)
-        if (found := matching(pattern, length, draw)) is None:
+        if (found := matching(pattern, length, draw, guess=_by_name(name, draw))) is None:
             raise _unknown(place, f"text that matches {pattern!r}")
         return found
     kind = schema.get("format") or schema.get("contentEncoding")
