@@ -15,6 +15,7 @@ from headrace import __version__
 _COMMANDS = {
     "demo": "See it work: orders in, confirmation e-mails out, failures handled.",
     "run": "Run all functions of a target.",
+    "dev": "Run them while you write them: reload on save, a line for each event.",
     "emit": "Append events to a topic.",
     "tail": "Read a topic.",
     "functions": "List the functions of a target, their options and schemas.",

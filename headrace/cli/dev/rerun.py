@@ -1,0 +1,124 @@
+"""Rerun: the event that failed last, once more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headrace.cli.dev.layout import short_id
+from headrace.cli.logs import event_id
+from headrace.cli.operator import said_now
+from headrace.runtime.clock import SystemClock
+from headrace.runtime.control import control_of, control_spec, letter_record
+from headrace.runtime.engine import Engine, dead_letter_topic
+from headrace.runtime.hooks import hookimpl
+from headrace.runtime.letters import DeadLetter, dead_letters
+from headrace.runtime.ports import Partition, Store, TopicSpec
+from headrace.runtime.redrive import original_of, redrive_topic_of, redriven
+from headrace.runtime.result import Result
+from headrace.runtime.subscription import Subscription
+from headrace.runtime.verdict import Again, Finish, SetAside
+from headrace.sandbox.manifest import FunctionSpec
+from headrace.sandbox.wire import Origin
+
+_MOST = 1000
+
+_Key = tuple[str, Partition, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An event that failed, by where it lay first. `aside`: it was dead-lettered or discarded."""
+
+    function: str
+    partition: Partition
+    offset: int
+    id: str
+    aside: bool
+
+    def __str__(self) -> str:
+        (topic, number), offset = self.partition, self.offset
+        return f"{self.function} {topic}/{number}@{offset} ({short_id(self.id)})"
+
+
+class Failures:
+    """Remembers which events failed and have not succeeded since; observes an engine."""
+
+    def __init__(self) -> None:
+        self._failed: dict[_Key, Failed] = {}
+
+    @property
+    def last(self) -> Failed | None:
+        """The one that failed last; None if there is none."""
+        return next(reversed(self._failed.values()), None)
+
+    @hookimpl
+    def handled(self, function: FunctionSpec, results: Sequence[Result]) -> None:
+        """Attempts ended."""
+        for result in results:
+            key = (function.name, result.partition, result.record.offset)
+            if isinstance(result.verdict, Finish):
+                if self._failed:
+                    self._failed.pop(key, None)
+            elif isinstance(result.verdict, Again | SetAside):
+                self._failed.pop(key, None)
+                aside = isinstance(result.verdict, SetAside)
+                self._failed[key] = Failed(*key, event_id(result), aside)
+                if len(self._failed) > _MOST:
+                    del self._failed[next(iter(self._failed))]
+
+    def __repr__(self) -> str:
+        return f"<Failures: {len(self._failed)}, last {self.last}>"
+
+
+class Rerun:
+    """Has an event that failed handled again, whether it waits for its next attempt or was set aside."""
+
+    def __init__(self, engine: Engine, store: Store, app: str) -> None:
+        self._engine = engine
+        self._store = store
+        self._app = app
+
+    async def of(self, failed: Failed) -> str:
+        """Do it; what was done, or why it cannot be, as a sentence. Raises `BrokerError`."""
+        subscription = next((one for one in self._engine.subscriptions if one.spec.name == failed.function), None)
+        if subscription is None:
+            return f"{failed} cannot be rerun: there is no function {failed.function!r} any more"
+        if failed.aside:
+            return await self._redrive(failed, subscription)
+        if subscription.hasten(failed.partition, failed.offset):
+            return f"rerunning {failed}"
+        return f"{failed} is being tried just now, or waits in a retry topic, which keeps its time"
+
+    async def _redrive(self, failed: Failed, subscription: Subscription) -> str:
+        spec = subscription.spec
+        if (topic := dead_letter_topic(self._app, spec)) is None:
+            return f"{failed} cannot be rerun: {spec.name} discards what it cannot handle; emit it again"
+        if (letter := await self._letter(failed, topic)) is None:
+            return f"{failed} cannot be rerun: no open dead letter of it is in {topic!r}; it may be on its way"
+        if (original := await original_of(letter, self._store)) is None:
+            return f"{failed} cannot be rerun: its value was too large for a dead letter, and the original is gone"
+        back = redrive_topic_of(self._app, spec.name)
+        sources = await self._store.topics([topic, *spec.topics])
+        largest = max(sources.values(), key=lambda info: len(info.bounds))
+        await self._store.ensure(
+            [control_spec(self._app), TopicSpec(back, len(largest.bounds), max_bytes=largest.max_bytes)]
+        )
+        partitions, now_ms = len((await self._store.topics([back]))[back].bounds), SystemClock().now_ms()
+        record = redriven(letter, original, self._app, partitions=partitions, now_ms=now_ms)
+        await self._store.append([record])
+        await self._store.append([letter_record(self._app, letter.letter, said_now("redriven"), now_ms)])
+        subscription.look_for_retries()
+        return f"rerunning {failed}, from its dead letter"
+
+    async def _letter(self, failed: Failed, topic: str) -> DeadLetter | None:
+        """The newest dead letter of the event that is open."""
+        origin, closed = Origin(*failed.partition, failed.offset), (await control_of(self._store, self._app)).letters
+        found = None
+        async for one in dead_letters(self._store, topic):
+            if one.function == failed.function and one.origin == origin and one.letter not in closed:
+                found = one
+        return found
+
+    def __repr__(self) -> str:
+        return f"<Rerun of {self._app}>"
