@@ -42,7 +42,8 @@ WELL = frozenset({"done", "skipped"})
 class Account:
     """One attempt. `then` is what follows: "again" (in `again_s` seconds), "dead-lettered", "discarded" or nothing.
 
-    The place is where the event lay first. `spent_ms` is None where nobody knows, after a crash.
+    `code` is the fingerprint of what ran. The place is where the event lay first. `spent_ms` is None where nobody
+    knows, after a crash.
     """
 
     at: datetime
@@ -61,6 +62,7 @@ class Account:
     spent_ms: float | None
     emits: tuple[Emitted, ...]
     failure: Failure | None
+    code: str
 
     @property
     def emitted(self) -> Counter[tuple[str, str | None]]:
@@ -85,6 +87,7 @@ class Account:
             "then": self.then or None,
             "again_in_s": self.again_s,
             "duration_ms": self.spent_ms,
+            "code": self.code,
             "emits": [{"topic": one.topic, "type": one.type, "id": one.id} for one in self.emits],
             "error": failure
             and {
@@ -131,6 +134,7 @@ def account_of(function: FunctionSpec, result: Result, at: datetime) -> Account 
         spent_ms=round(result.spent_ns / 1e6, 3) if result.spent_ns else None,
         emits=tuple(outcome.emits) if isinstance(outcome, Done) else (),
         failure=failure,
+        code=result.code,
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -19,25 +19,11 @@ from headrace.cli.dev.teller import Teller
 from headrace.compose import Workshop, check_environment, workshop
 from headrace.functions.errors import DeclarationError, HeadraceError, TargetError
 from headrace.runtime.overrides import Overrides
+from headrace.runtime.reload import Changes, Reloaded
 from headrace.runtime.settings import Settings
-from headrace.sandbox.manifest import FunctionSpec, Manifest
+from headrace.sandbox.manifest import Manifest
 
 _LIVE = {"defaults", "functions", "drain"}
-
-
-class Reloaded(Protocol):
-    """What a reload did: names of functions, and of those that could not follow, why their old code still serves."""
-
-    @property
-    def added(self) -> Sequence[str]: ...  # noqa: D102
-    @property
-    def removed(self) -> Sequence[str]: ...  # noqa: D102
-    @property
-    def resubscribed(self) -> Sequence[str]: ...  # noqa: D102
-    @property
-    def renewed(self) -> Sequence[str]: ...  # noqa: D102
-    @property
-    def failed(self) -> Mapping[str, str]: ...  # noqa: D102
 
 
 Reload = Callable[[Manifest], Awaitable[Reloaded]]
@@ -196,8 +182,7 @@ def compared(served: Manifest, loaded: Manifest, kinds: AbstractSet[Kind]) -> Fo
 
     Where code or what is installed changed it is served even if it looks the same: a handler may import when it runs.
     """
-    old, new = ({function.name: _binding(function) for function in one.functions} for one in (served, loaded))
-    if any(name not in new or new[name] != binding for name, binding in old.items()):
+    if Changes.between(served.functions, loaded.functions).interrupts:
         return Found.DRASTIC
     if kinds - {Kind.SETTINGS} or msgspec.structs.asdict(served) != msgspec.structs.asdict(loaded):
         return Found.READY
@@ -207,8 +192,3 @@ def compared(served: Manifest, loaded: Manifest, kinds: AbstractSet[Kind]) -> Fo
 def _near(error: str) -> str:
     """An error with paths as one would type them here."""
     return error.replace(f"{Path.cwd()}{os.sep}", "")
-
-
-def _binding(function: FunctionSpec) -> tuple[object, ...]:
-    """What a function cannot change without subscribing anew."""
-    return function.topics, function.guarantee, function.order

@@ -10,9 +10,10 @@ from headrace.cli.logs import event_id
 from headrace.cli.operator import said_now
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.control import control_of, control_spec, letter_record
-from headrace.runtime.engine import Engine, dead_letter_topic
+from headrace.runtime.engine import Engine
 from headrace.runtime.hooks import hookimpl
 from headrace.runtime.letters import DeadLetter, dead_letters
+from headrace.runtime.plan import dead_letter_topic
 from headrace.runtime.ports import Partition, Store, TopicSpec
 from headrace.runtime.redrive import original_of, redrive_topic_of, redriven
 from headrace.runtime.result import Result

@@ -8,8 +8,10 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from headrace.cli.dev.code import FirstCode, Reload, ServedCode
 from headrace.cli.dev.console import Console
@@ -17,21 +19,23 @@ from headrace.cli.dev.controls import SHORT_HELP, Controls
 from headrace.cli.dev.documents import Documents
 from headrace.cli.dev.keys import Keys
 from headrace.cli.dev.loads import Code, Loads
-from headrace.cli.dev.reloading import reload_of
 from headrace.cli.dev.rerun import Failures, Rerun
 from headrace.cli.dev.scope import Scope
 from headrace.cli.dev.teller import Teller
 from headrace.cli.dev.watching import Watching
 from headrace.cli.options import settings_from
 from headrace.cli.serving import Stops, opened
-from headrace.compose import Workshop, bulletin, engine_of, started_at
+from headrace.compose import Workshop, bulletin, engine_of, plan_of, started_at
 from headrace.runtime.engine import Engine
 from headrace.runtime.ports import Store
+from headrace.runtime.reload import Reloaded
 from headrace.runtime.settings import Settings
 from headrace.sandbox.manifest import Manifest
 from headrace.sandbox.policy import isolation_level
 from headrace.sandbox.target import find_target
 from headrace.triggers.url import run_folder
+
+_FOR_EVER_S = 366 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +98,14 @@ class Session:
         shop = await self._first_shop()
         if shop is None:
             return
-        shop = started_at(shop, self._wishes.starts)
+        shop = _kept_warm(started_at(shop, self._wishes.starts))
         engine = await opened(
             self._stack, self._stops, self._settings, self._folder, lambda store: self._engine(shop, store)
         )
         if engine is None:
             return
         controls = self._controls(shop, engine)
-        code = self._served_code(shop, reload_of(engine), controls)
+        code = self._served_code(shop, self._reload(shop, engine), controls)
         self._greet(shop, engine)
         gc.collect()
         gc.freeze()  # as in `run`: a collection that looks at all that was imported stops the loop
@@ -163,6 +167,13 @@ class Session:
 
         return ServedCode(shop, reload, self._wishes.settings, self._teller, served)
 
+    def _reload(self, shop: Workshop, engine: Engine) -> Reload:
+        async def reload(manifest: Manifest) -> Reloaded:
+            plan = plan_of(_kept_warm(replace(shop, manifest=manifest)), self._store, watched=True)
+            return await engine.reload(plan, self._settings.drain)
+
+        return reload
+
     @asynccontextmanager
     async def _keys(self, controls: Controls) -> AsyncIterator[None]:
         if not self._wishes.keys:
@@ -190,6 +201,12 @@ class Session:
         for one in functions:
             emits = f" -> {', '.join(one.emits)}" if one.emits else ""
             self._teller.notice("serving", f"{one.name}: {', '.join(one.topics)}{emits}", function=one.name)
+
+
+def _kept_warm(shop: Workshop) -> Workshop:
+    """Workers of the code that was read, which stay: while what is in the files is broken no other can be started."""
+    functions = [msgspec.structs.replace(one, idle=_FOR_EVER_S) for one in shop.manifest.functions]
+    return replace(shop, manifest=msgspec.structs.replace(shop.manifest, functions=functions), strict=True)
 
 
 async def _first(work: list[asyncio.Future[None] | asyncio.Future[Workshop]]) -> None:
