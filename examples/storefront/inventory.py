@@ -48,6 +48,8 @@ def changes(event: StockEvent) -> Iterator[tuple[str, int]]:
 
 def add(rows: Connection, sku: str, by: int) -> int:
     """Add to the stock of a product; how many are left. Below zero: sold before they came."""
-    rows.execute("INSERT INTO stock VALUES (?1, ?2) ON CONFLICT (sku) DO UPDATE SET left = left + ?2", (sku, by))
+    rows.execute(
+        "INSERT INTO stock VALUES (?, ?) ON CONFLICT (sku) DO UPDATE SET left = left + excluded.left", (sku, by)
+    )
     left: int = rows.execute("SELECT left FROM stock WHERE sku = ?", (sku,)).fetchone()[0]
     return left

@@ -10,7 +10,7 @@ from headrace.triggers.brokers.sqlite.topics import spec_of
 _TOPICS = "SELECT name, parts, conf, start, next, bytes FROM topic JOIN part ON topic = id ORDER BY name, p"
 _LAG = """
 SELECT grp, name, p, off, next, meta, start, lost FROM coff JOIN part USING (tp) JOIN topic ON topic = id
-WHERE substr(grp, 1, length(?1)) = ?1 ORDER BY grp, name, p
+WHERE substr(grp, 1, length(?)) = ? ORDER BY grp, name, p
 """
 
 
@@ -24,7 +24,7 @@ def topics(connection: sqlite3.Connection) -> dict[str, TopicInfo]:
 
 def lag(connection: sqlite3.Connection, prefix: str) -> list[Lag]:
     """The progress of all groups whose names begin with `prefix`."""
-    rows = connection.execute(_LAG, (prefix,)).fetchall()
+    rows = connection.execute(_LAG, (prefix, prefix)).fetchall()
     return [
         Lag(group, (topic, p), off, end, meta, start, lost) for group, topic, p, off, end, meta, start, lost in rows
     ]

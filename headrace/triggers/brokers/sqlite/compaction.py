@@ -22,7 +22,7 @@ _BACKWARDS = f"""
 SELECT id, ats, k, v IS NULL, {SIZE} FROM record WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT {_PAGE}
 """  # noqa: S608
 _AFTER = """
-INSERT INTO meta(k, v) SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM part WHERE tp = ?3)
+INSERT INTO meta(k, v) SELECT ?, ? WHERE EXISTS (SELECT 1 FROM part WHERE tp = ?)
 ON CONFLICT(k) DO UPDATE SET v = excluded.v
 """
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _NET = 1.0
 
 _NUMBERS = """
-INSERT INTO meta(k, v) VALUES ('delayed', ?1) ON CONFLICT(k) DO UPDATE SET v = v + ?1 RETURNING v
+INSERT INTO meta(k, v) VALUES ('delayed', ?) ON CONFLICT(k) DO UPDATE SET v = v + excluded.v RETURNING v
 """
 _HOLD = """
 INSERT INTO delayed(due, seq, topic, p, ts, k, v, h)

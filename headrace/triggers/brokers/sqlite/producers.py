@@ -16,10 +16,10 @@ from headrace.runtime.ports import Position, Ticket
 
 _LOOK = "SELECT answers FROM producer WHERE id = ?"
 _KEEP = """
-INSERT INTO producer(id, born, at, answers) VALUES (?1, ?2, ?2, ?3)
-ON CONFLICT(id) DO UPDATE SET at = ?2, answers = ?3
+INSERT INTO producer(id, born, at, answers) VALUES (?, ?, ?, ?)
+ON CONFLICT(id) DO UPDATE SET at = excluded.at, answers = excluded.answers
 """
-_FORGET = "DELETE FROM producer WHERE born < ?1 AND at < ?1"
+_FORGET = "DELETE FROM producer WHERE born < ? AND at < ?"
 _DAY_MS = 86_400_000
 
 # For each topic in turn: partition, offset, partition, offset, ...
@@ -55,7 +55,7 @@ class Answers:
         """Write what changed."""
         for producer, answered in self._changed.items():
             kept = {number: answer for number, answer in self._known[producer].items() if number >= answered}
-            self._connection.execute(_KEEP, (producer, self._now_ms, msgspec.msgpack.encode(kept)))
+            self._connection.execute(_KEEP, (producer, self._now_ms, self._now_ms, msgspec.msgpack.encode(kept)))
             self._known[producer] = kept
         self._changed.clear()
 
@@ -64,7 +64,8 @@ class Answers:
             row = self._connection.execute(_LOOK, (producer,)).fetchone()
             answers = self._known[producer] = _decoder.decode(row[0]) if row else {}
             if row is None:  # a new one makes room for itself
-                self._connection.execute(_FORGET, (self._now_ms - _DAY_MS,))
+                day_ago_ms = self._now_ms - _DAY_MS
+                self._connection.execute(_FORGET, (day_ago_ms, day_ago_ms))
         return answers
 
 
