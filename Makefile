@@ -47,7 +47,8 @@ simulate: $(VENV)/.equipped ## run the deterministic simulation; a seed again: m
 
 soak: $(VENV)/.equipped ## run the long forms of fault tests (over an hour); some: make soak ARGS='-k storm'
 	@HEADRACE_SOAK=1 HEADRACE_REQUIRE_KAFKA=1 $(BIN)/python -m pytest -s \
-		tests/fault/test_kafka_*.py tests/fault/test_memory.py tests/fault/test_sqlite_writers.py $(ARGS)
+		tests/fault/test_kafka_*.py tests/fault/test_memory.py tests/fault/test_sqlite_writers.py \
+		tests/fault/test_dev.py $(ARGS)
 
 # A venv of their own: one of the contenders wants an older pydantic than ours.
 BENCH := $(VENV)/bench

@@ -18,12 +18,13 @@ from typing import Any
 
 import pytest
 from fault.dev_project import Project
+from fault.soak_results import SOAK, keep
 
 from headrace import Item, connect
 from headrace.producer import Log
 
-EVENTS = 20_000
-EDITS = 50
+EVENTS = 200_000 if SOAK else 20_000
+EDITS = 500 if SOAK else 50
 KEYS = 40
 BATCH = 100
 PATIENCE_S = 120.0
@@ -137,7 +138,7 @@ async def stream_of(folder: Path, dev: Dev) -> AsyncIterator[Stream]:
         yield Stream(log, path, dev)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600 if SOAK else 600)
 @pytest.mark.skipif(not shutil.which("git"), reason="one of the edits is a git checkout, and there is no git")
 async def test_fifty_edits_during_a_stream_lose_and_double_nothing(tmp_path: Path) -> None:
     (folder := tmp_path / "project").mkdir()
@@ -159,6 +160,7 @@ async def test_fifty_edits_during_a_stream_lose_and_double_nothing(tmp_path: Pat
             out = stream.out()
             assert await dev.stop() == 0
     assert len(edits) >= EDITS
+    keep("edits during a stream", edits=len(edits), events=stream.emitted)
     check_each_once_and_in_order(out, stream.emitted)
     check_editions(out, dev.attempts)
 

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fault.soak_results import SOAK
+from fault.soak_results import SOAK, keep
 from harness import Shell
 
 from headrace.runtime.ports import Append, TopicSpec
@@ -90,6 +90,7 @@ def test_the_parent_stays_small_whatever_the_backlog(shop: Shell) -> None:
         runtime.send_signal(signal.SIGTERM)
         assert runtime.wait(60) == 0
     print(f"parent's peak with {BACKLOG:,} events: {peak / MEGABYTE:.0f} MiB")
+    keep("backlog of the embedded log", events=BACKLOG, peak_mib=round(peak / MEGABYTE))
     assert peak < 250 * MEGABYTE
 
 
@@ -105,6 +106,7 @@ def test_parent_zygote_and_an_idle_worker_are_small_together(shop: Shell) -> Non
         runtime.send_signal(signal.SIGTERM)
         assert runtime.wait(60) == 0
     for name, sizes in (("resident", resident), ("proportional", proportional)):
+        keep("parent, zygote and an idle worker", kind=name, mib=round(sum(sizes) / MEGABYTE))
         print(name, [f"{size / MEGABYTE:.0f}" for size in sizes], f"{sum(sizes) / MEGABYTE:.0f} MiB")
     # Proportional: pages that several share (the interpreter, libraries, the zygote's in the worker) are counted once.
     assert sum(proportional) < sum(resident) < 150 * MEGABYTE
