@@ -145,7 +145,7 @@ def folded(counted: Mapping[tuple[str, str], int]) -> str:
 
 def _emits(account: Account) -> str:
     return ", ".join(
-        " ".join(part for part in (topic, type_, f"x{count}" if count > 1 else "") if part)
+        printable(" ".join(part for part in (topic, type_, f"x{count}" if count > 1 else "") if part))
         for (topic, type_), count in account.emitted.items()
     )
 
