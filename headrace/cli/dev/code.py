@@ -24,6 +24,7 @@ from headrace.runtime.settings import Settings
 from headrace.sandbox.manifest import Manifest
 
 _LIVE = {"defaults", "functions", "drain"}
+_FOR_EVER_S = 366 * 86_400.0
 
 
 Reload = Callable[[Manifest], Awaitable[Reloaded]]
@@ -106,7 +107,7 @@ class ServedCode:
             settings = self._reread() if Kind.SETTINGS in kinds else self._settings
             self._check_live(settings)
             read = await self._shop.zygote.read_manifest(self._shop.target, self._shop.app)
-            self._loaded = Overrides(settings.defaults, settings.functions).applied(read)
+            self._loaded = kept_up(Overrides(settings.defaults, settings.functions).applied(read))
             check_environment(self._loaded.functions)
         except HeadraceError as error:
             self._error = str(error)
@@ -175,6 +176,15 @@ class ServedCode:
 
     def __repr__(self) -> str:
         return f"<ServedCode of {self._since:%H:%M:%S}, {len(self._served.functions)} functions>"
+
+
+def kept_up(manifest: Manifest) -> Manifest:
+    """The manifest with a worker of each function that stays: while the files are broken no other can be started."""
+    functions = [
+        msgspec.structs.replace(one, workers=(max(1, one.workers[0]), one.workers[1]), idle=_FOR_EVER_S)
+        for one in manifest.functions
+    ]
+    return msgspec.structs.replace(manifest, functions=functions)
 
 
 def compared(served: Manifest, loaded: Manifest, kinds: AbstractSet[Kind]) -> Found:

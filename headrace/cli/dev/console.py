@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -142,7 +142,8 @@ class Console:
 
     def _fit(self) -> None:
         if self._is_terminal:
-            self._layout.width = shutil.get_terminal_size().columns
+            with suppress(OSError):
+                self._layout.width = os.get_terminal_size(self._stream.fileno()).columns or None
 
     def _write(self, lines: Sequence[str]) -> None:
         if not lines or self._gone:

@@ -72,8 +72,11 @@ class Controls:
 
     async def _rerun_last(self) -> None:
         if (failed := self._failures.last) is not None:
-            said = await self._rerun.of(failed)
-            self._teller.notice("rerun", said, function=failed.function, event=failed.id)
+
+            def tell(said: str) -> None:
+                self._teller.notice("rerun", said, function=failed.function, event=failed.id)
+
+            await self._rerun.of(failed, tell)
 
     async def _emit(self, choice: Choice) -> None:
         self._teller.notice("emitted", await emit_sample(choice, self._broker), function=choice.function.name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headrace.cli.dev.layout import short_id
@@ -14,7 +15,7 @@ from headrace.runtime.engine import Engine
 from headrace.runtime.hooks import hookimpl
 from headrace.runtime.letters import DeadLetter, dead_letters
 from headrace.runtime.plan import dead_letter_topic
-from headrace.runtime.ports import Partition, Store, TopicSpec
+from headrace.runtime.ports import Partition, Record, Store, TopicSpec
 from headrace.runtime.redrive import original_of, redrive_topic_of, redriven
 from headrace.runtime.result import Result
 from headrace.runtime.subscription import Subscription
@@ -23,6 +24,7 @@ from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.wire import Origin
 
 _MOST = 1000
+_SETTLED_S = 2.0
 
 _Key = tuple[str, Partition, int]
 
@@ -80,27 +82,34 @@ class Rerun:
         self._store = store
         self._app = app
 
-    async def of(self, failed: Failed) -> str:
-        """Do it; what was done, or why it cannot be, as a sentence. Raises `BrokerError`."""
+    async def of(self, failed: Failed, tell: Callable[[str], None]) -> None:
+        """Do it; tell what is about to be done, or why it cannot be. Raises `BrokerError`."""
         subscription = next((one for one in self._engine.subscriptions if one.spec.name == failed.function), None)
         if subscription is None:
-            return f"{failed} cannot be rerun: there is no function {failed.function!r} any more"
-        if failed.aside:
-            return await self._redrive(failed, subscription)
-        if subscription.hasten(failed.partition, failed.offset):
-            return f"rerunning {failed}"
-        return f"{failed} is being tried just now, or waits in a retry topic, which keeps its time"
+            tell(f"{failed} cannot be rerun: there is no function {failed.function!r} any more")
+        elif failed.aside:
+            await self._redrive(failed, subscription, tell)
+        elif subscription.hasten(failed.partition, failed.offset):
+            tell(f"rerunning {failed}")
+        else:
+            tell(f"{failed} is being tried just now, or waits in a retry topic, which keeps its time")
 
-    async def _redrive(self, failed: Failed, subscription: Subscription) -> str:
+    async def _redrive(self, failed: Failed, subscription: Subscription, tell: Callable[[str], None]) -> None:
         spec = subscription.spec
         if (topic := dead_letter_topic(self._app, spec)) is None:
-            return f"{failed} cannot be rerun: {spec.name} discards what it cannot handle; emit it again"
-        if (letter := await self._letter(failed, topic)) is None:
-            return f"{failed} cannot be rerun: no open dead letter of it is in {topic!r}; it may be on its way"
-        if (original := await original_of(letter, self._store)) is None:
-            return f"{failed} cannot be rerun: its value was too large for a dead letter, and the original is gone"
+            tell(f"{failed} cannot be rerun: {spec.name} discards what it cannot handle; emit it again")
+        elif (letter := await self._letter_soon(failed, topic)) is None:
+            tell(f"{failed} cannot be rerun: there is no open dead letter of it in {topic!r}")
+        elif (original := await original_of(letter, self._store)) is None:
+            tell(f"{failed} cannot be rerun: its value was too large for a dead letter, and the original is gone")
+        else:
+            tell(f"rerunning {failed}, from its dead letter")
+            await self._send(letter, original, spec)
+            subscription.look_for_retries()
+
+    async def _send(self, letter: DeadLetter, original: Record, spec: FunctionSpec) -> None:
         back = redrive_topic_of(self._app, spec.name)
-        sources = await self._store.topics([topic, *spec.topics])
+        sources = await self._store.topics([letter.letter.topic, *spec.topics])
         largest = max(sources.values(), key=lambda info: len(info.bounds))
         await self._store.ensure(
             [control_spec(self._app), TopicSpec(back, len(largest.bounds), max_bytes=largest.max_bytes)]
@@ -109,11 +118,15 @@ class Rerun:
         record = redriven(letter, original, self._app, partitions=partitions, now_ms=now_ms)
         await self._store.append([record])
         await self._store.append([letter_record(self._app, letter.letter, said_now("redriven"), now_ms)])
-        subscription.look_for_retries()
-        return f"rerunning {failed}, from its dead letter"
+
+    async def _letter_soon(self, failed: Failed, topic: str) -> DeadLetter | None:
+        """The newest dead letter of the event that is open; what was told of just now may not be settled yet."""
+        last_s = time.monotonic() + _SETTLED_S
+        while (letter := await self._letter(failed, topic)) is None and time.monotonic() < last_s:
+            await self._store.changed(0.1)
+        return letter
 
     async def _letter(self, failed: Failed, topic: str) -> DeadLetter | None:
-        """The newest dead letter of the event that is open."""
         origin, closed = Origin(*failed.partition, failed.offset), (await control_of(self._store, self._app)).letters
         found = None
         async for one in dead_letters(self._store, topic):

@@ -11,9 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
-
-from headrace.cli.dev.code import FirstCode, Reload, ServedCode
+from headrace.cli.dev.code import FirstCode, Reload, ServedCode, kept_up
 from headrace.cli.dev.console import Console
 from headrace.cli.dev.controls import SHORT_HELP, Controls
 from headrace.cli.dev.documents import Documents
@@ -34,8 +32,6 @@ from headrace.sandbox.manifest import Manifest
 from headrace.sandbox.policy import isolation_level
 from headrace.sandbox.target import find_target
 from headrace.triggers.url import run_folder
-
-_FOR_EVER_S = 366 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +94,7 @@ class Session:
         shop = await self._first_shop()
         if shop is None:
             return
-        shop = _kept_warm(started_at(shop, self._wishes.starts))
+        shop = started_at(replace(shop, manifest=kept_up(shop.manifest), strict=True), self._wishes.starts)
         engine = await opened(
             self._stack, self._stops, self._settings, self._folder, lambda store: self._engine(shop, store)
         )
@@ -169,7 +165,7 @@ class Session:
 
     def _reload(self, shop: Workshop, engine: Engine) -> Reload:
         async def reload(manifest: Manifest) -> Reloaded:
-            plan = plan_of(_kept_warm(replace(shop, manifest=manifest)), self._store, watched=True)
+            plan = plan_of(replace(shop, manifest=manifest), self._store, watched=True)
             return await engine.reload(plan, self._settings.drain)
 
         return reload
@@ -201,12 +197,6 @@ class Session:
         for one in functions:
             emits = f" -> {', '.join(one.emits)}" if one.emits else ""
             self._teller.notice("serving", f"{one.name}: {', '.join(one.topics)}{emits}", function=one.name)
-
-
-def _kept_warm(shop: Workshop) -> Workshop:
-    """Workers of the code that was read, which stay: while what is in the files is broken no other can be started."""
-    functions = [msgspec.structs.replace(one, idle=_FOR_EVER_S) for one in shop.manifest.functions]
-    return replace(shop, manifest=msgspec.structs.replace(shop.manifest, functions=functions), strict=True)
 
 
 async def _first(work: list[asyncio.Future[None] | asyncio.Future[Workshop]]) -> None:
