@@ -12,7 +12,7 @@ import click
 
 from headrace.cli.options import broker_option, json_option, settings_from
 from headrace.cli.output import json_or_text, print_json, text_or_base64
-from headrace.cli.where import offset_at
+from headrace.cli.where import known_topic, offset_at
 
 if TYPE_CHECKING:
     from headrace.runtime.ports import Partition, Record, Store
@@ -60,14 +60,8 @@ async def _tail(settings: Settings, topic: str, where: str, count: int | None, *
 
 
 async def _positions(store: Store, topic: str, where: str) -> dict[Partition, int]:
-    from headrace.functions.errors import UnknownTopic  # noqa: PLC0415
-
-    topics = await store.topics()
-    if topic not in topics:
-        known = ", ".join(sorted(topics)) or "none yet"
-        raise UnknownTopic(f"topic {topic!r} does not exist; the topics are: {known}")
     positions = {}
-    for number, bounds in enumerate(topics[topic].bounds):
+    for number, bounds in enumerate((await known_topic(store, topic)).bounds):
         partition = (topic, number)
         positions[partition] = await offset_at(store, partition, bounds, where, hint="--from")
     return positions

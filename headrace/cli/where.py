@@ -1,4 +1,4 @@
-"""Where in a topic: earliest, latest, an offset, or a time."""
+"""Where in the log: a topic that is there, and in it earliest, latest, an offset, or a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from headrace.runtime.ports import Bounds, Partition, Reader
+    from headrace.runtime.ports import Admin, Bounds, Partition, Reader, TopicInfo
+
+
+async def known_topic(admin: Admin, name: str) -> TopicInfo:
+    """The topic of that name. Raises `UnknownTopic`, which says what topics there are."""
+    from headrace.functions.errors import UnknownTopic  # noqa: PLC0415
+
+    topics = await admin.topics()
+    if name not in topics:
+        known = ", ".join(sorted(topics)) or "none yet"
+        raise UnknownTopic(f"topic {name!r} does not exist; the topics are: {known}")
+    return topics[name]
 
 
 async def offset_at(reader: Reader, partition: Partition, bounds: Bounds, where: str, *, hint: str) -> int:

@@ -49,14 +49,15 @@ async def dead_letters(store: Store, topic: str) -> AsyncIterator[DeadLetter]:
         while position < bounds.end:
             fetched = await store.read((topic, number), position, _PAGE)
             for record in fetched.records:
-                if (found := _read(Letter(topic, number, record.offset), record, store.cluster)) is not None:
+                if (found := letter_of(Letter(topic, number, record.offset), record, store.cluster)) is not None:
                     yield found
             if fetched.next <= position:
                 break
             position = fetched.next
 
 
-def _read(letter: Letter, record: Record, cluster: str) -> DeadLetter | None:
+def letter_of(letter: Letter, record: Record, cluster: str) -> DeadLetter | None:
+    """What lies at that place of a dead-letter topic; None for what headrace did not put there."""
     # The last of a name is ours: a foreign one of the same name stands before it.
     said = {name: value.decode("utf-8", "replace") for name, value in unpack(record.headers)}
     try:

@@ -1,0 +1,90 @@
+"""How an invocation ended, as a document and for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+import click
+
+from headrace.cli.output import json_or_text, text_or_base64
+from headrace.sandbox.outcome import (
+    Crashed,
+    Divided,
+    Done,
+    Emitted,
+    Failed,
+    Failure,
+    NotRun,
+    Outcome,
+    Postponed,
+    Rejected,
+    Skipped,
+    TimedOut,
+)
+
+_WORDS = {Rejected: "rejected", Failed: "failed", TimedOut: "timed-out", Crashed: "crashed"}
+
+
+def document_of(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as `invoke --json` prints it."""
+    match outcome:
+        case Done(emits):
+            return {"outcome": "done", "emitted": [_emitted(emit) for emit in emits], "error": None}
+        case Skipped(reason, type_):
+            return _ended("skipped", {"type": "Skipped", "message": f"{reason}: {type_}" if type_ else reason})
+        case Rejected(failure) | Failed(failure) | TimedOut(failure) | Crashed(failure):
+            return _ended(_WORDS[type(outcome)], _failure(failure))
+        case Postponed(seconds):
+            return _ended("failed", {"type": "RetryAfter", "message": f"asked to be tried again in {seconds:g} s"})
+        case NotRun() | Divided():
+            return _ended("crashed", {"type": "WorkerCrashed", "message": "the worker did not run the event"})
+        case _:
+            assert_never(outcome)
+
+
+def _ended(outcome: str, error: dict[str, str]) -> dict[str, Any]:
+    return {"outcome": outcome, "emitted": [], "error": error}
+
+
+def _failure(failure: Failure) -> dict[str, str]:
+    return {"type": failure.type, "message": failure.message, "stack": failure.stack}
+
+
+def _emitted(emit: Emitted) -> dict[str, Any]:
+    key = None if emit.key is None else text_or_base64(emit.key)
+    return {"topic": emit.topic, "key": key, "type": emit.type, "data": json_or_text(emit.value)}
+
+
+def print_result(result: Mapping[str, Any]) -> None:
+    """For people."""
+    if (sample := result.get("sample")) is not None:
+        click.echo(f"sample{_of_type(sample)} {json.dumps(sample['data'], ensure_ascii=False)}")
+    if (past := result.get("from")) is not None:
+        _print_past(past)
+    click.echo(f"{result['outcome']} in {result['duration_ms']:.1f} ms")
+    for emit in result["emitted"]:
+        click.echo(f"  emitted to {emit['topic']}: {emit['type'] or ''} {json.dumps(emit['data'], ensure_ascii=False)}")
+    for line in result["logs"]:
+        fields = " ".join(f"{name}={value!r}" for name, value in line["fields"].items())
+        click.echo(f"  {line['stream']}: {line['text']} {fields}".rstrip())
+    if (error := result["error"]) is not None:
+        click.echo(f"  {error['type']}: {error['message']}")
+        for line in error.get("stack", "").splitlines():
+            click.echo(f"    {line}")
+
+
+def _of_type(event: Mapping[str, Any]) -> str:
+    return f" of {event['type']}" if event["type"] else ""
+
+
+def _print_past(past: Mapping[str, Any]) -> None:
+    click.echo(f"from {_place(past)}  id {past['id']}  key {past['key']}  {past['time']}")
+    if (origin := past["origin"]) is not None:
+        click.echo(f"  a copy of {_place(origin)} for {past['function']}, attempt {past['attempt']}")
+    click.echo(f"  {past['type'] or 'no type'} {json.dumps(past['data'], ensure_ascii=False)}")
+
+
+def _place(place: Mapping[str, Any]) -> str:
+    return f"{place['topic']}/{place['partition']}/{place['offset']}"
