@@ -14,12 +14,13 @@ from headrace import __version__
 # Name, and what `headrace --help` says of it. The module `headrace.cli.<name>` holds the command as `command`.
 _COMMANDS = {
     "demo": "See it work: orders in, confirmation e-mails out, failures handled.",
+    "new": "Make a small working project.",
     "run": "Run all functions of a target.",
     "dev": "Run them while you write them: reload on save, a line for each event.",
     "emit": "Append events to a topic.",
     "tail": "Read a topic.",
     "functions": "List the functions of a target, their options and schemas.",
-    "invoke": "Run one function once, in its sandbox, without a broker.",
+    "invoke": "Run one function once, in its sandbox: with your data, a sample or a past event.",
     "status": "What each function does, and why.",
     "lag": "How far each function is behind.",
     "topics": "List, create, alter and delete topics; what a Kafka cluster needs for a target.",

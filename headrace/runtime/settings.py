@@ -86,8 +86,8 @@ def read_settings(folder: Path, **given: Any) -> Settings:
         raise SettingsError(f"{_SOURCES}: {error}: a section is set key by key, as in HEADRACE_KAFKA__KEY=…") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"headrace.toml or pyproject.toml in {folder} is not valid TOML: {error}") from error
-    if settings.app is not None and not _APP.fullmatch(settings.app):
-        raise SettingsError(f"app={settings.app!r}: an app's name is 1 to 60 letters, digits, '_' or '-'")
+    if settings.app is not None and not is_app(settings.app):
+        raise SettingsError(f"app={settings.app!r}: an app's name is {APP_RULE}")
     return settings
 
 
@@ -95,6 +95,11 @@ def topic_of(settings: Settings, name: str) -> TopicSpec:
     """What the topic of that name is made with."""
     section = settings.topics.get(name)
     return TopicSpec(name) if section is None else section.spec(name)
+
+
+def is_app(name: str) -> bool:
+    """Whether `name` can name an app; it becomes part of topic and group names."""
+    return _APP.fullmatch(name) is not None
 
 
 def app_of(settings: Settings, folder: Path) -> str:
@@ -105,6 +110,7 @@ def app_of(settings: Settings, folder: Path) -> str:
 
 _THE_CODES = frozenset(Options.__annotations__) - frozenset(FunctionSection.model_fields) | {"topics"}
 _APP = re.compile(r"[A-Za-z0-9_-]{1,60}")
+APP_RULE = "1 to 60 letters, digits, '_' or '-'"
 _SOURCES = "settings (command line, HEADRACE_* variables, headrace.toml, [tool.headrace])"
 
 

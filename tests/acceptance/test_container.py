@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from containers import Engine, NoEngine
-from harness import STOREFRONT, Mailbox
+from harness import STOREFRONT, Mailbox, Shell
 
 REQUIRED = os.environ.get("HEADRACE_REQUIRE_CONTAINERS") == "1"  # read before the tests' clean environment
 
@@ -105,3 +105,17 @@ def test_without_functions_it_says_what_to_do(engine: Engine) -> None:
     assert result.returncode == 1
     assert "no functions found" in result.stderr
     assert "/app" in result.stderr
+
+
+def test_what_headrace_new_makes_runs_on_top_of_it(engine: Engine, shell: Shell) -> None:
+    shell.run("new", "mill")
+    image = f"{engine.image}-mill"
+    words = [*engine.build_words, "--build-arg", f"IMAGE={engine.image}"]
+    engine.said("build", *words, "-t", image, str(shell.folder / "mill"))
+    try:
+        listed = engine.said("run", "--rm", image, "functions", "--json")
+        there = engine.said("run", "--rm", "--entrypoint", "ls", image, "-A", "/app")
+    finally:
+        engine.call("rmi", "-f", image)
+    assert [function["name"] for function in json.loads(listed)] == ["confirm_order"]
+    assert there.split() == ["functions.py", "headrace.toml"], "and nothing of the project else"

@@ -41,11 +41,16 @@ class Engine:
             raise NoEngine("neither podman nor docker is installed")
         engine = cls(program, f"localhost/headrace-test:{uuid4().hex[:8]}")
         base = os.environ.get("HEADRACE_TEST_BASE_IMAGE")
-        words = [*(["--build-arg", f"BASE={base}"] if base else []), *_more_words()]
-        built = engine.call("build", "--network", "host", *words, "-t", engine.image, str(ROOT), timeout=600)
+        words = [*(["--build-arg", f"BASE={base}"] if base else []), *engine.build_words]
+        built = engine.call("build", *words, "-t", engine.image, str(ROOT), timeout=600)
         if built.returncode:
             raise NoEngine(f"{program} cannot build the image: {built.stderr.strip()[-600:]}")
         return engine
+
+    @property
+    def build_words(self) -> list[str]:
+        """What `build` needs on this machine."""
+        return ["--network", "host", *shlex.split(os.environ.get("HEADRACE_TEST_BUILD_OPTIONS", ""))]
 
     def call(
         self, *arguments: str, stdin: str | None = None, timeout: float = PATIENCE_S
@@ -121,7 +126,3 @@ class Container:
         """What it has printed, on either stream."""
         result = self.engine.call("logs", self.name)
         return result.stdout + result.stderr
-
-
-def _more_words() -> list[str]:
-    return shlex.split(os.environ.get("HEADRACE_TEST_BUILD_OPTIONS", ""))
