@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _INTERNAL = re.compile(r"[A-Za-z0-9_-]+\.(control|[A-Za-z_][A-Za-z0-9_-]*\.(dlt|retry\.[0-9a-z]+))")
@@ -45,3 +47,9 @@ def retry_topic_of(app: str, function: str, tier: str) -> str:
 def control_topic_of(app: str) -> str:
     """The topic that says what operators want of an app: paused functions, the states of dead letters."""
     return f"{app}.control"
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """What a message says behind a name that is none: ` (did you mean 'orders'?)`, or nothing if no other is near."""
+    near = get_close_matches(name, known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

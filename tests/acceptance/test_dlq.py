@@ -88,7 +88,7 @@ def test_letters_are_grouped_shown_and_handled_once_more_by_their_function_alone
     assert (shown["error"]["message"], shown["origin"]["topic"]) == ("broken", shop.orders)
     shop.mend()
     dry = shop.json("dlq", "redrive", "note", "--fingerprint", broken["fingerprint"], "--dry-run")
-    assert dry == {"selected": 2, "would_redrive": 2, "skipped": []}
+    assert dry == {"selected": 2, "would_pass": 2, "would_fail": 0}
     done = shop.json("dlq", "redrive", "note", "--fingerprint", broken["fingerprint"], "--yes")
     assert done == {"selected": 2, "redriven": 2, "skipped": []}
     assert [group["error_type"] for group in shop.json("dlq", "list")] == ["Rejected"]

@@ -16,7 +16,7 @@ from headrace.compose import Workshop, open_store
 from headrace.functions import cloudevents
 from headrace.functions.codec import Encoded, encode, encode_headers, encode_key
 from headrace.functions.identity import fresh_id
-from headrace.runtime.engine import dead_letter_topic
+from headrace.runtime.plan import dead_letter_topic
 from headrace.runtime.reopening import Reopened, reopen
 from headrace.runtime.settings import Settings
 from headrace.sandbox.headers import pack
