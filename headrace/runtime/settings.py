@@ -1,10 +1,11 @@
 """Settings: from the command line, the environment, `headrace.toml`, and `[tool.headrace]` in `pyproject.toml`.
 
-In this order, the first that says something wins. An unknown key is an error that names the file.
+In this order, the first that says something wins. An unknown key or variable is an error that names it.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from difflib import get_close_matches
@@ -27,6 +28,7 @@ from headrace.functions.errors import SettingsError
 from headrace.runtime.overrides import FunctionSection
 from headrace.runtime.ports import TopicSpec
 from headrace.runtime.sections import KafkaSection, TopicSection
+from headrace.runtime.variables import PREFIX, strangers
 
 DEFAULT_BROKER = "sqlite:.headrace/log.db"
 
@@ -40,7 +42,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="HEADRACE_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         env_ignore_empty=True,
         extra="forbid",
@@ -75,8 +77,10 @@ class Settings(BaseSettings):
 def read_settings(folder: Path, **given: Any) -> Settings:
     """The settings in force in `folder` (the current one), with what the command line gave (None: not given).
 
-    Raises `SettingsError` for unknown keys and malformed values or files.
+    Raises `SettingsError` for unknown keys and variables, and for malformed values or files.
     """
+    if unknown := _strangers():
+        raise SettingsError(f"{_SOURCES}: {'; '.join(unknown)}")
     try:
         settings = Settings(**{key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
@@ -112,6 +116,13 @@ _THE_CODES = frozenset(Options.__annotations__) - frozenset(FunctionSection.mode
 _APP = re.compile(r"[A-Za-z0-9_-]{1,60}")
 APP_RULE = "1 to 60 letters, digits, '_' or '-'"
 _SOURCES = "settings (command line, HEADRACE_* variables, headrace.toml, [tool.headrace])"
+
+
+def _strangers() -> list[str]:
+    # An empty variable counts as one that is not set.
+    names = [name for name, value in os.environ.items() if value]
+    sections = {name for name, field in Settings.model_fields.items() if isinstance(field.default, BaseModel | dict)}
+    return strangers(names, _keys_of(Settings), sections)
 
 
 def _unknown(error: ValidationError) -> list[str]:

@@ -141,6 +141,12 @@ def _(shell: Shell) -> str:
     return lag_with(shell, 'brokr = "sqlite:log.db"\n')
 
 
+@produces("There is no such variable")
+def _(shell: Shell) -> str:
+    shell.environment["HEADRACE_BROKR"] = "sqlite:log.db"
+    return shell.run("lag", code=1).stderr
+
+
 @produces("A setting has a wrong value")
 def _(shell: Shell) -> str:
     return lag_with(shell, 'drain = "soon"\n')

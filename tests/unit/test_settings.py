@@ -92,6 +92,56 @@ def test_a_section_cannot_be_one_variable(monkeypatch, tmp_path):
     assert WORD not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("HEADRACE_BROKR", "HEADRACE_BROKER"),
+        ("headrace_brokr", "HEADRACE_BROKER"),
+        ("HEADRACE_KAFKA_SASL_PASSWORD", "HEADRACE_KAFKA__SASL_PASSWORD"),
+        ("HEADRACE_FUNCTIONS_ACCEPT_TIMEOUT", "HEADRACE_FUNCTIONS__…"),
+        ("HEADRACE_DEFAULT__TIMEOUT", "HEADRACE_DEFAULTS__TIMEOUT"),
+        ("HEADRACE_APP__NAME", "HEADRACE_APP"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_refused_with_the_one_that_was_meant(monkeypatch, tmp_path, name, meant):
+    monkeypatch.setenv(name, WORD)
+    with pytest.raises(SettingsError, match=f"variable {name} is no setting; did you mean {meant}\\?") as caught:
+        read_settings(tmp_path)
+    assert WORD not in str(caught.value)
+
+
+def test_a_variable_like_no_other_is_to_be_unset(monkeypatch, tmp_path):
+    monkeypatch.setenv("HEADRACE_XYZZY", WORD)
+    with pytest.raises(SettingsError, match="HEADRACE_XYZZY is no setting; unset it"):
+        read_settings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "headrace_drain",
+        "HEADRACE_FUNCTIONS__ACCEPT__TIMEOUT",
+        "HEADRACE_TEST_KAFKA",
+        "HEADRACE_REQUIRE_KAFKA",
+        "HEADRACE_BENCH_PAGE",
+        "HEADRACE_SOAK",
+        "HEADRACE_SERVICE_HOST",
+        "HEADRACE_WEB_SERVICE_PORT_HTTP",
+        "HEADRACE_PORT",
+        "HEADRACE_PORT_80_TCP_ADDR",
+        "_HEADRACE_COMPLETE",
+    ],
+)
+def test_settings_and_what_others_need_by_that_prefix_are_taken(monkeypatch, tmp_path, name):
+    monkeypatch.setenv(name, "1")
+    read_settings(tmp_path)
+
+
+def test_an_unknown_variable_that_is_empty_is_not_set(monkeypatch, tmp_path):
+    monkeypatch.setenv("HEADRACE_BROKR", "")
+    read_settings(tmp_path)
+
+
 def test_settings_do_not_show_secrets(kafka):
     section = kafka(sasl_password=WORD, ssl_key_password=WORD, sasl_token_command=f"get --secret {WORD}")
     settings = Settings(kafka=section)
