@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from headrace.functions.errors import SettingsError
+from headrace.functions.names import meant
 from headrace.runtime.bulletin import Bulletin, Report, read_reports
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.dispatch import Dispatch
@@ -161,8 +162,9 @@ def started_at(shop: Workshop, starts: Mapping[str, str]) -> Workshop:
     """
     functions = shop.manifest.functions
     if unknown := starts.keys() - {function.name for function in functions}:
-        known = ", ".join(function.name for function in functions)
-        raise SettingsError(f"--start {min(unknown)}=…: no function has that name; there are: {known}")
+        names = [function.name for function in functions]
+        known, near = ", ".join(names), meant(min(unknown), names)
+        raise SettingsError(f"--start {min(unknown)}=…: no function has that name{near}; there are: {known}")
     told = [msgspec.structs.replace(one, start=starts.get(one.name, one.start)) for one in functions]
     return replace(shop, manifest=msgspec.structs.replace(shop.manifest, functions=told))
 

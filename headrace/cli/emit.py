@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from headrace.producer import Item, Log, Position
+    from headrace.runtime.settings import Settings
+
+_ALIKE = 0.8
 
 
 @click.command("emit")
@@ -49,8 +54,8 @@ def command(topic: str, data: str | None, broker: str | None, as_json: bool, **e
     settings = settings_from(broker=broker)
     headers = parse_headers(event["headers"])
     if data == "-":
-        return asyncio.run(_emit_lines(settings.broker, topic, headers, event, as_json=as_json))
-    return asyncio.run(_emit_one(settings.broker, topic, data, headers, event, as_json=as_json))
+        return asyncio.run(_emit_lines(settings, topic, headers, event, as_json=as_json))
+    return asyncio.run(_emit_one(settings, topic, data, headers, event, as_json=as_json))
 
 
 def _check(data: str | None, event: dict[str, Any]) -> None:
@@ -61,12 +66,18 @@ def _check(data: str | None, event: dict[str, Any]) -> None:
 
 
 async def _emit_one(
-    url: str, topic: str, data: str | None, headers: list[tuple[str, str]], event: dict[str, Any], *, as_json: bool
+    settings: Settings,
+    topic: str,
+    data: str | None,
+    headers: list[tuple[str, str]],
+    event: dict[str, Any],
+    *,
+    as_json: bool,
 ) -> int:
     from headrace.producer import connect  # noqa: PLC0415
 
     payload = parse_data(data, raw=event["raw"], null=event["null"])
-    async with connect(url) as log:
+    async with connect(settings.broker) as log:
         not_before = _not_before(event)
         position = await log.emit(
             topic,
@@ -77,18 +88,18 @@ async def _emit_one(
             id=event["id_"],
             not_before=not_before,
         )
-        _tell_created(log)
+        await _tell_created(settings, log)
     _print(position, not_before, as_json=as_json)
     return 0
 
 
 async def _emit_lines(
-    url: str, topic: str, headers: list[tuple[str, str]], event: dict[str, Any], *, as_json: bool
+    settings: Settings, topic: str, headers: list[tuple[str, str]], event: dict[str, Any], *, as_json: bool
 ) -> int:
     from headrace.producer import connect  # noqa: PLC0415
 
     count = number = 0
-    async with connect(url) as log:
+    async with connect(settings.broker) as log:
         async for lines in _stdin():
             not_before = _not_before(event)
             items, problem = _items(lines, number, headers, event, not_before)
@@ -100,7 +111,7 @@ async def _emit_lines(
             if problem is not None:
                 say(f"headrace: {problem}; {count} event(s) appended before it")
                 return 1
-        _tell_created(log)
+        await _tell_created(settings, log)
     if not as_json:
         say(f"{count} event(s) appended to {topic}")
     return 0
@@ -149,9 +160,17 @@ async def _stdin() -> AsyncIterator[list[str]]:
         yield [rest.decode("utf-8", "surrogateescape")]
 
 
-def _tell_created(log: Log) -> None:
+async def _tell_created(settings: Settings, log: Log) -> None:
+    """Say what was created, and beside what: a misspelt topic is made like any other, and nobody reads it."""
+    if not log.created:
+        return
+    from headrace.compose import open_store  # noqa: PLC0415
+
+    async with open_store(settings, Path.cwd()) as store:
+        others = [name for name in await store.topics() if name not in log.created]
     for topic in log.created:
-        say(f"created topic {topic}")
+        near = get_close_matches(topic, others, n=1, cutoff=_ALIKE)
+        say(f"created topic {topic}" + (f"; there is {near[0]!r}, too" if near else ""))
 
 
 def _not_before(event: dict[str, Any]) -> datetime | None:

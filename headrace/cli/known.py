@@ -37,7 +37,7 @@ async def declared(settings: Settings) -> Sequence[FunctionSpec]:
 async def known(settings: Settings, store: Store, name: str) -> Known:
     """The function of that name. Raises `SettingsError` if neither the target nor the log knows one."""
     from headrace.functions.errors import SettingsError  # noqa: PLC0415
-    from headrace.functions.names import group_of  # noqa: PLC0415
+    from headrace.functions.names import group_of, meant  # noqa: PLC0415
     from headrace.runtime.retrytopic import retry_topics_of  # noqa: PLC0415
     from headrace.runtime.settings import app_of  # noqa: PLC0415
 
@@ -48,7 +48,7 @@ async def known(settings: Settings, store: Store, name: str) -> Known:
     if name not in specs and group_of(app, name) not in groups:
         names = sorted({*specs, *(group.removeprefix(f"{app}.") for group in groups)})
         raise SettingsError(
-            f"the app {app!r} has no function {name!r} here, nor progress of one; "
+            f"the app {app!r} has no function {name!r} here, nor progress of one{meant(name, names)}; "
             f"there are: {', '.join(names) or 'none'}"
         )
     spec = specs.get(name)

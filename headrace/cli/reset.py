@@ -65,10 +65,12 @@ async def _reset(
 async def _chosen(store: Store, its: Known, topic: str | None, number: int | None) -> Mapping[Partition, Bounds]:
     """The partitions to move. Raises `SettingsError` if there is none."""
     from headrace.functions.errors import SettingsError  # noqa: PLC0415
+    from headrace.functions.names import meant  # noqa: PLC0415
 
     wanted = its.topics if topic is None else [topic]
     if topic is not None and topic not in its.topics:
-        raise SettingsError(f"{its.name} does not subscribe to {topic!r}; its topics are: {', '.join(its.topics)}")
+        near, known = meant(topic, its.topics), ", ".join(its.topics)
+        raise SettingsError(f"{its.name} does not subscribe to {topic!r}{near}; its topics are: {known}")
     infos = await store.topics(wanted)
     bounds = {(name, n): one for name, info in infos.items() for n, one in enumerate(info.bounds)}
     chosen = {one: bound for one, bound in bounds.items() if number is None or one[1] == number}

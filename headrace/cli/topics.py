@@ -13,6 +13,7 @@ import click
 
 from headrace.cli import plan
 from headrace.cli.amounts import UNLIMITED, duration, limit, parse_retention, parse_size, size
+from headrace.cli.where import known_topic
 from headrace.cli.lag import document_of as lag_document
 from headrace.cli.options import broker_option, json_option, settings_from
 from headrace.cli.output import print_json, print_table, say
@@ -108,7 +109,7 @@ def alter(name: str, partitions: int | None, broker: str | None, as_json: bool, 
         raise click.UsageError("say what is to change: --partitions, --retention, --retention-bytes, --cleanup, …")
 
     async def work(store: Store) -> tuple[int, TopicInfo]:
-        before = await _topic(store, name)
+        before = await known_topic(store, name)
         spec = _altered(replace(before.spec, max_bytes=None), None, given)
         await store.alter(replace(spec, partitions=partitions))
         return len(before.bounds), (await store.topics([name]))[name]
@@ -131,7 +132,7 @@ def describe(name: str, broker: str | None, as_json: bool) -> int:
     """Show the topic NAME: its settings, its partitions, and how far each group is on it."""
 
     async def work(store: Store) -> tuple[TopicInfo, list[Lag]]:
-        return await _topic(store, name), [lag for lag in await store.lag("") if lag.partition[0] == name]
+        return await known_topic(store, name), [lag for lag in await store.lag("") if lag.partition[0] == name]
 
     topic, lags = _on(broker, work)
     if as_json:
@@ -150,7 +151,9 @@ def delete(name: str, yes: bool, broker: str | None, as_json: bool) -> int:
     """Delete the topic NAME: its records, and the progress of all groups on it. Nothing brings them back."""
 
     async def look(store: Store) -> tuple[TopicInfo, list[str]]:
-        return await _topic(store, name), sorted({lag.group for lag in await store.lag("") if lag.partition[0] == name})
+        return await known_topic(store, name), sorted(
+            {lag.group for lag in await store.lag("") if lag.partition[0] == name}
+        )
 
     topic, groups = _on(broker, look)
     _confirm(topic, groups, yes=yes)
@@ -190,16 +193,6 @@ def _on(broker: str | None, work: Callable[[Store], Awaitable[T]]) -> T:
             return await work(store)
 
     return asyncio.run(run())
-
-
-async def _topic(store: Store, name: str) -> TopicInfo:
-    from headrace.functions.errors import UnknownTopic  # noqa: PLC0415
-
-    topics = await store.topics()
-    if name not in topics:
-        known = ", ".join(sorted(topics)) or "none yet"
-        raise UnknownTopic(f"topic {name!r} does not exist; the topics are: {known}")
-    return topics[name]
 
 
 def _altered(spec: Any, partitions: int | None, given: dict[str, Any]) -> Any:

@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 
 
 async def known_topic(admin: Admin, name: str) -> TopicInfo:
-    """The topic of that name. Raises `UnknownTopic`, which says what topics there are."""
+    """The topic of that name. Raises `UnknownTopic`, with those that there are, and the one that was perhaps meant."""
     from headrace.functions.errors import UnknownTopic  # noqa: PLC0415
+    from headrace.functions.names import meant  # noqa: PLC0415
 
     topics = await admin.topics()
     if name not in topics:
         known = ", ".join(sorted(topics)) or "none yet"
-        raise UnknownTopic(f"topic {name!r} does not exist; the topics are: {known}")
+        raise UnknownTopic(f"topic {name!r} does not exist{meant(name, topics)}; the topics are: {known}")
     return topics[name]
 
 

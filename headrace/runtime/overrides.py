@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from headrace.functions.errors import SettingsError
+from headrace.functions.names import meant
 from headrace.functions.problems import MAX_CONCURRENCY
 from headrace.runtime.quantity import bytes_of
 from headrace.sandbox.manifest import BatchPolicy, FunctionSpec, Manifest
@@ -91,8 +92,11 @@ class Overrides:
     def applied(self, manifest: Manifest) -> Manifest:
         """The manifest as it is to be served. Raises `SettingsError` for a name or a value that does not fit it."""
         if unknown := self.functions.keys() - {spec.name for spec in manifest.functions}:
-            known = ", ".join(spec.name for spec in manifest.functions)
-            raise SettingsError(f"settings functions.{min(unknown)}: no function has that name; there are: {known}")
+            names = [spec.name for spec in manifest.functions]
+            near, known = meant(min(unknown), names), ", ".join(names)
+            raise SettingsError(
+                f"settings functions.{min(unknown)}: no function has that name{near}; there are: {known}"
+            )
         return msgspec.structs.replace(manifest, functions=[self._applied(spec) for spec in manifest.functions])
 
     def _applied(self, spec: FunctionSpec) -> FunctionSpec:

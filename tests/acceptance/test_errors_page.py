@@ -93,6 +93,12 @@ def _(shell: Shell) -> str:
     return shell.run("invoke", "functions.py::confirm", "{}", code=1).stderr
 
 
+@produces("The app has no such function")
+def _(shell: Shell) -> str:
+    shell.write("functions.py", FINE)
+    return shell.run("pause", "confrim", code=1).stderr
+
+
 @produces("No code for a dry run")
 def _(shell: Shell) -> str:
     return shell.run("dlq", "redrive", "confirm", "--all", "--dry-run", code=1).stderr

@@ -12,6 +12,7 @@ from headrace.cli.invoke.outcome import document_of
 from headrace.cli.invoke.watch import Watch
 from headrace.compose import worker_spec, workshop
 from headrace.functions.errors import TargetError
+from headrace.functions.names import meant
 from headrace.runtime.settings import Settings
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.wire import Outlet
@@ -37,5 +38,5 @@ def _find(functions: Sequence[FunctionSpec], name: str) -> FunctionSpec:
     for spec in functions:
         if spec.name == name:
             return spec
-    known = ", ".join(spec.name for spec in functions)
-    raise TargetError(f"no function is named {name!r}; the target has: {known}")
+    names = [spec.name for spec in functions]
+    raise TargetError(f"no function is named {name!r}{meant(name, names)}; the target has: {', '.join(names)}")
