@@ -12,6 +12,7 @@ from headrace.runtime.ports import Store
 from headrace.runtime.sections import KafkaSection
 from headrace.triggers.brokers.memory import Disk, MemoryLog
 from headrace.triggers.brokers.sqlite import SqliteLog, run_folder_of
+from headrace.triggers.hint import hint, servers
 
 DEFAULT = "sqlite:.headrace/log.db"
 
@@ -19,7 +20,6 @@ _KNOWN = (
     "sqlite:PATH (the embedded log), kafka://HOST:PORT[,HOST:PORT] (Apache Kafka), memory: (a log that ends with this "
     "process)"
 )
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@,\[\]]+)(:[0-9]{1,5})?")
 
 
 async def open_broker(url: str, *, root: Path | None = None, kafka: KafkaSection | None = None) -> Store:
@@ -29,9 +29,7 @@ async def open_broker(url: str, *, root: Path | None = None, kafka: KafkaSection
     `SettingsError` for a URL that names no broker or for a wrong setting, `BrokerError` for one that cannot be opened.
     """
     root = root or Path.cwd()
-    scheme, colon, rest = url.partition(":")
-    if not colon:
-        raise SettingsError(f"broker {url!r} has no scheme; known: {_KNOWN}. For a file write 'sqlite:{url}'")
+    scheme, _, rest = url.partition(":")
     if scheme == "kafka":
         return await _open_kafka(_bootstrap(url, rest), kafka or KafkaSection(), root)
     if scheme == "memory":
@@ -39,7 +37,7 @@ async def open_broker(url: str, *, root: Path | None = None, kafka: KafkaSection
             raise SettingsError(f"broker {url!r}: a log in memory has no name or path; write 'memory:'")
         return MemoryLog(Disk(cluster=fresh_id()), SystemClock())
     if scheme != "sqlite":
-        raise SettingsError(f"broker {url!r}: unknown scheme {scheme!r}; known: {_KNOWN}")
+        raise SettingsError(f"broker {without_password(url)!r} is no URL of a broker{hint(url)}; those are: {_KNOWN}")
     return await SqliteLog.open(root / _path(url, rest))
 
 
@@ -73,7 +71,8 @@ def run_folder(url: str, root: Path) -> Path | None:
 
 def without_password(url: str) -> str:
     """The URL as it may be shown: whoever tries to put a password there is not to see it in a log."""
-    return re.sub(r"//[^/]*@", "//…@", url)
+    shown = re.sub(r"//[^/]*@", "//…@", url)
+    return shown if shown.startswith("sqlite:") else re.sub(r"^[^/]*@", "…@", shown)
 
 
 async def _open_kafka(bootstrap: str, section: KafkaSection, root: Path) -> Store:
@@ -84,20 +83,18 @@ async def _open_kafka(bootstrap: str, section: KafkaSection, root: Path) -> Stor
 
 
 def _bootstrap(url: str, rest: str) -> str:
-    hosts = rest.removeprefix("//").removesuffix("/").split(",")
-    if not rest.startswith("//") or not all(_HOST.fullmatch(host) for host in hosts):
+    if not rest.startswith("//") or not (hosts := servers(rest)):
         raise SettingsError(
-            f"broker {without_password(url)!r} names no Kafka cluster: write kafka://HOST:PORT[,HOST:PORT], for "
-            "example kafka://localhost:9092; user, password and TLS are settings, not part of the URL"
+            f"broker {without_password(url)!r} names no Kafka cluster{hint(url)}: write kafka://HOST:PORT[,HOST:PORT], "
+            "for example kafka://localhost:9092; user, password and TLS are settings, not part of the URL"
         )
-    return ",".join(host if _HOST.fullmatch(host)[2] else f"{host}:9092" for host in hosts)  # type: ignore[index]
+    return hosts
 
 
 def _path(url: str, rest: str) -> Path:
     if rest.startswith("//"):  # read differently by every library that takes them
-        path = rest.lstrip("/") or "PATH"
         raise SettingsError(
-            f"broker {url!r}: the path follows the colon: 'sqlite:{path}' relative to here, or 'sqlite:/{path}'"
+            f"broker {url!r}: the path follows the colon{hint(url)}: sqlite:PATH, relative to here or not"
         )
     if not rest or rest == ":memory:":
         raise SettingsError(f"broker {url!r} names no file: write sqlite:PATH, for example {DEFAULT}")

@@ -223,6 +223,11 @@ def _lag_as_nobody(log: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
 
+@produces("The log cannot lie there")
+def _(shell: Shell) -> str:
+    return shell.run("emit", "orders", "{}", "--broker", "sqlite:/proc/x/log.db", code=1).stderr
+
+
 @produces("The file is no log")
 def _(shell: Shell) -> str:
     shell.write("log.db", "this is a text, and quite a long one, not a database at all\n" * 20)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -70,13 +72,35 @@ async def test_a_directory_is_refused(tmp_path):
 
 async def test_a_directory_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BrokerError, match="is not writable for this user"):
-        await SqliteLog.open(tmp_path / "file" / "log.db")
+    await _refused(tmp_path / "file" / "sub" / "log.db", r"/file is not a folder.*choose another place")
 
 
-async def test_a_place_where_nothing_can_be_made_is_refused():
-    with pytest.raises(BrokerError, match=r"/proc/.* is not writable for this user"):
-        await SqliteLog.open("/proc/self/log.db")
+@pytest.mark.parametrize("path", ["/proc/self/log.db", "/proc/x/log.db", "/sys/x/y/log.db"])
+async def test_a_place_that_keeps_no_files_is_refused(path):
+    await _refused(Path(path), r"of the kernel's own \((proc|sysfs)\), which keeps no files: choose a place on a disk")
+
+
+async def test_what_is_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    await _refused(tmp_path / "pipe", "is a device, a pipe or a socket, and a log is a file")
+    await _refused(Path("/dev/null"), "is a device, a pipe or a socket, and a log is a file")
+
+
+async def test_a_name_that_no_file_can_have_is_refused(tmp_path):
+    await _refused(tmp_path / ("x" * 300), "is too long for a file")
+
+
+def test_a_filesystem_that_is_mounted_read_only_is_told_as_such(tmp_path):
+    error = OSError(errno.EROFS, os.strerror(errno.EROFS))
+    assert "mounted read-only: mount it for writing, or choose" in str(place.not_writable(tmp_path, error))
+
+
+async def _refused(path, message):
+    """By who opens it, and by who only looks."""
+    with pytest.raises(BrokerError, match=message):
+        await SqliteLog.open(path)
+    with pytest.raises(BrokerError, match=message):
+        place.look(path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

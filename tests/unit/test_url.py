@@ -29,23 +29,62 @@ async def test_an_absolute_path_stays(tmp_path):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("kafka:localhost:9092", r"'kafka:localhost:9092' names no Kafka cluster: write kafka://HOST:PORT"),
+        (
+            "kafka:localhost:9092",
+            r"names no Kafka cluster \(did you mean 'kafka://localhost:9092'\?\): write kafka://HOST",
+        ),
         ("kafka://", "names no Kafka cluster"),
         ("kafka://host:9092/topic", "names no Kafka cluster"),
         ("kafka://one:9092,,two:9092", "names no Kafka cluster"),
         ("memory:shop", r"a log in memory has no name or path; write 'memory:'"),
-        ("redis://localhost", r"'redis://localhost': unknown scheme 'redis'; known: sqlite:PATH"),
-        ("log.db", r"'log\.db' has no scheme.*'sqlite:log\.db'"),
-        ("", "has no scheme"),
+        ("redis://localhost", r"'redis://localhost' is no URL of a broker; those are: sqlite:PATH"),
+        ("log.db", r"'log\.db' is no URL of a broker \(did you mean 'sqlite:log\.db'\?\)"),
+        ("", "is no URL of a broker; those are"),
         ("sqlite:", "names no file"),
         ("sqlite::memory:", "names no file"),
-        ("sqlite:///srv/log.db", r"'sqlite:srv/log\.db' relative to here, or 'sqlite:/srv/log\.db'"),
-        ("sqlite://", "'sqlite:PATH'"),
+        ("sqlite:///srv/log.db", r"the path follows the colon \(did you mean 'sqlite:/srv/log\.db'\?\)"),
+        ("sqlite://", "the path follows the colon: sqlite:PATH"),
     ],
 )
 async def test_a_url_that_names_no_broker_is_refused_with_the_culprit(url, message, tmp_path):
     with pytest.raises(SettingsError, match=message):
         await open_broker(url, root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("localhost:9092", "'kafka://localhost:9092'"),
+        ("one:9092,two:9093", "'kafka://one:9092,two:9093'"),
+        ("[::1]:9092", "'kafka://[::1]:9092'"),
+        ("kafka:localhost", "'kafka://localhost:9092'"),
+        ("kafka:/localhost", "'kafka://localhost:9092'"),
+        ("Kafka://localhost", "'kafka://localhost:9092'"),
+        ("kakfa://one,two", "'kafka://one:9092,two:9092'"),
+        ("SASL_SSL://broker:9093", "'kafka://broker:9093'"),
+        ("localhost", "'sqlite:localhost' or 'kafka://localhost:9092'"),
+        ("log.db", "'sqlite:log.db'"),
+        ("./log", "'sqlite:./log'"),
+        ("/srv/shop:1/log.db", "'sqlite:/srv/shop:1/log.db'"),
+        ("~/log.db", "'sqlite:~/log.db'"),
+        ("sqlite://log.db", "'sqlite:log.db' or 'sqlite:/log.db'"),
+        ("sqlite:////srv/log.db", "'sqlite:/srv/log.db'"),
+        ("sqlite3:log.db", "'sqlite:log.db'"),
+        ("SQLite:///srv/log.db", "'sqlite:/srv/log.db'"),
+        ("file:log.db", "'sqlite:log.db'"),
+        ("mem:", "'memory:'"),
+        ("redis://localhost:6379", ""),
+        ("http://localhost:9092", ""),
+        ("me:hunter2@host:9092", ""),
+        ("kafak://me:hunter2@host", ""),
+    ],
+)
+async def test_what_was_meant_is_said_where_it_can_be_told(url, meant, tmp_path):
+    with pytest.raises(SettingsError) as caught:
+        await open_broker(url, root=tmp_path)
+    said = str(caught.value)
+    assert (f"(did you mean {meant}?)" in said) if meant else ("did you mean" not in said)
+    assert "hunter2" not in said
 
 
 async def test_a_log_in_memory_is_a_new_one_each_time():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sqlite3
@@ -11,8 +12,14 @@ from headrace.functions.errors import BrokerError
 
 # WAL keeps its index in memory shared by all processes: they must run on one kernel, and its locks must be real.
 _SHARED_BY_KERNELS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "fuse.sshfs"}
+# What the kernel makes up: there are no files in it but its own.
+_OF_THE_KERNEL = {
+    *("proc", "sysfs", "cgroup", "cgroup2", "devpts", "debugfs", "tracefs", "securityfs", "configfs", "pstore", "bpf"),
+    *("mqueue", "efivarfs", "fusectl", "binfmt_misc", "nsfs", "selinuxfs", "rpc_pipefs", "autofs"),
+}
 _OLDEST = (3, 37)
 _MOUNTS = Path("/proc/self/mountinfo")
+_ELSEWHERE = "choose another place with --broker sqlite:PATH or HEADRACE_BROKER"
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -34,10 +41,12 @@ def look(path: Path) -> str:
 
     Raises `BrokerError` with a remedy if a log cannot lie there.
     """
-    if path.is_dir():
-        raise BrokerError(f"{path} is a directory: name a file in it, for example sqlite:{path / 'log.db'}")
-    there = next(one for one in (path, *path.parents) if one.exists())
-    _check_filesystem(there)
+    try:
+        _check_kind(path)
+        there = next(one for one in (path, *path.parents) if one.exists())
+        _check_filesystem(there)
+    except OSError as error:
+        raise not_writable(path, error) from error
     if not os.access(there, os.R_OK | os.W_OK):
         raise not_writable(there)
     try:
@@ -48,11 +57,23 @@ def look(path: Path) -> str:
 
 def not_writable(path: Path, why: OSError | None = None) -> BrokerError:
     """The refusal of a place this process may not write to."""
+    if _is_read_only(path, why):
+        return BrokerError(
+            f"{path} lies on a filesystem that is mounted read-only: mount it for writing, or {_ELSEWHERE}"
+        )
+    if why is not None and why.errno == errno.ENAMETOOLONG:
+        return BrokerError(f"the path {str(path)[:60]}… is too long for a file ({why.strerror}): {_ELSEWHERE}")
     reason = f" ({why.strerror})" if why else ""
-    return BrokerError(
-        f"{path} is not writable for this user{reason}: change its owner or mode, "
-        "or choose another place with --broker sqlite:PATH or HEADRACE_BROKER"
-    )
+    return BrokerError(f"{path} is not writable for this user{reason}: change its owner or mode, or {_ELSEWHERE}")
+
+
+def _is_read_only(path: Path, why: OSError | None) -> bool:
+    if why is not None:
+        return why.errno == errno.EROFS
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def filesystem_of(path: Path, mounts: str) -> str:
@@ -89,8 +110,7 @@ def can_damage(version: tuple[int, ...]) -> bool:
 
 
 def _check_path(path: Path) -> None:
-    if path.is_dir():
-        raise BrokerError(f"{path} is a directory: name a file in it, for example sqlite:{path / 'log.db'}")
+    _check_kind(path)
     _check_filesystem(path)
     # The folder of the default log is nobody else's business: events may hold anything.
     path.parent.mkdir(mode=0o700 if path.parent.name == ".headrace" else 0o777, parents=True, exist_ok=True)
@@ -99,8 +119,23 @@ def _check_path(path: Path) -> None:
             raise not_writable(found)
 
 
+def _check_kind(path: Path) -> None:
+    if path.is_dir():
+        raise BrokerError(f"{path} is a directory: name a file in it, for example sqlite:{path / 'log.db'}")
+    if path.exists() and not path.is_file():
+        raise BrokerError(f"{path} is a device, a pipe or a socket, and a log is a file: {_ELSEWHERE}")
+    above = next(one for one in path.absolute().parents if one.exists())
+    if not above.is_dir():
+        raise BrokerError(f"{above} is not a folder, so that no log can lie in it: {_ELSEWHERE}")
+
+
 def _check_filesystem(path: Path) -> None:
     kind = filesystem_at(path)
+    if kind in _OF_THE_KERNEL:
+        raise BrokerError(
+            f"{path} lies on a filesystem of the kernel's own ({kind}), which keeps no files: choose a place on a disk"
+            ", for example --broker sqlite:/var/tmp/headrace/log.db"
+        )
     if kind in _SHARED_BY_KERNELS:
         raise BrokerError(
             f"{path} lies on a network or shared filesystem ({kind}), where SQLite's locks do not hold and a log would "
