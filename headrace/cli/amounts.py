@@ -73,3 +73,16 @@ def _some(number: int, text: str, no_limit: str) -> int:
     if number < 1:
         raise click.BadParameter(f"{text!r} would keep nothing: write more than that, 64MiB or 7d, or {no_limit!r}")
     return number
+
+
+def not_due(count: int, ms: int) -> str:
+    """What is said of delayed events whose time has not come, the first of them in `ms` milliseconds."""
+    events = "1 delayed event is" if count == 1 else f"{count:,} delayed events are"
+    return f"{events} not due yet, the next in {_rounded(max(1, -(-ms // 1000)))}"
+
+
+def _rounded(seconds: int) -> str:
+    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{round(seconds / length)} {unit}"
+    return f"{seconds} s"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from headrace.cli.amounts import not_due
 from headrace.cli.options import app_option, broker_option, json_option, settings_from, start_option, target_argument
 from headrace.cli.output import say
 from headrace.cli.serving import Stops, check_app, opened
@@ -66,10 +68,13 @@ async def _run(settings: Settings, starts: dict[str, str], *, until_idle: bool) 
                 _greet(engine, settings)
                 await stops.first_or(engine.until_idle() if until_idle else None)
                 blocked = engine.blocked if until_idle and not stops.stopped else []
+                later = engine.delayed if until_idle and not stops.stopped else None
             finally:
                 await stops.second_or(engine, settings.drain)
     for problem in blocked:
         say(f"headrace: not idle: {problem}")
+    if later is not None and later.due_ms is not None:
+        say(f"headrace: {not_due(later.events, later.due_ms - time.time_ns() // 1_000_000)}")
     return 1 if blocked else 0
 
 

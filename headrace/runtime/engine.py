@@ -17,7 +17,7 @@ from headrace.runtime.ground import Ground
 from headrace.runtime.hooks import Hooks
 from headrace.runtime.obedience import Obedience
 from headrace.runtime.plan import Plan
-from headrace.runtime.ports import Clock, Store, TopicInfo
+from headrace.runtime.ports import Clock, Delayed, Store, TopicInfo
 from headrace.runtime.reload import Changes, Reloaded
 from headrace.runtime.state import State
 from headrace.runtime.subscription import Subscription
@@ -42,6 +42,7 @@ class Engine:
         self._hooks = hooks
         self.subscriptions: list[Subscription] = []
         self._obedience: Obedience | None = None
+        self.delayed = Delayed()
 
     async def open(self) -> None:
         """See that all topics are there, then begin with every function.
@@ -121,7 +122,10 @@ class Engine:
         return failed
 
     async def until_idle(self) -> None:
-        """Wait until every event there is has ended and is settled, or a function cannot go on."""
+        """Wait until every event there is has ended and is settled, or a function cannot go on.
+
+        One that waits for its time is not there yet: `delayed` says of those in the functions' topics.
+        """
         while True:
             try:
                 if self._is_paused or (self._is_quiet and await self._has_caught_up()):
@@ -161,6 +165,9 @@ class Engine:
         topics = await self._store.topics(self._plan.names)
         marks = [mark for subscription in self.subscriptions for mark in subscription.watermarks.items()]
         caught_up = all(mark >= topics[topic].bounds[partition].end for (topic, partition), mark in marks)
+        if caught_up:
+            self.delayed = await self._store.delayed({topic for one in self.subscriptions for topic in one.spec.topics})
+            caught_up = self.delayed.due_ms is None or self.delayed.due_ms > self._clock.now_ms()
         return caught_up and self._is_quiet and self._activity() == before
 
     def _check(self, plan: Plan) -> None:

@@ -185,6 +185,13 @@ class Lag(NamedTuple):
     lost: int = 0
 
 
+class Delayed(NamedTuple):
+    """How many records wait for their time, and when the next of them is due (ms since 1970); None if none waits."""
+
+    events: int = 0
+    due_ms: int | None = None
+
+
 class Member(Protocol):
     """One runtime's membership in one consumer group."""
 
@@ -241,6 +248,13 @@ class Reader(Protocol):
 
     async def offset_at(self, partition: Partition, timestamp_ms: int) -> int:
         """The first offset whose record was appended at or after that time; the end if there is none."""
+        ...
+
+    async def delayed(self, topics: Collection[str]) -> Delayed:
+        """What waits for its time (`Append.not_before_ms`) to enter these topics: nothing without `Features.delayed`.
+
+        One whose time has come counts until it has entered its topic.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from headrace.functions.errors import BrokerError, UnknownTopic
 from headrace.functions.partition import partition_of
-from headrace.runtime.ports import Append, Position, Settlement, Ticket
+from headrace.runtime.ports import Append, Delayed, Position, Settlement, Ticket
 
 ORDERS = ("orders", 0)
 SOON_MS = 150
@@ -54,6 +54,22 @@ async def test_a_record_that_waits_has_no_offset_and_is_not_there_before_its_tim
     await broker.append([waiting(b"soon", due, partition=1)])
     assert await arrived(broker, 1, due, ("orders", 1)) == [b"soon"]
     assert [record.value for record in (await broker.read(ORDERS, 0, 9)).records] == [b"now"]
+
+
+async def test_what_waits_is_counted_for_the_topics_that_are_asked_for(broker, delays, arrived):
+    assert await broker.delayed(["orders"]) == Delayed(0, None)
+    much = now_ms() + LATER_MS
+    await broker.append([waiting(b"b", much + 5), waiting(b"a", much, partition=-1)])
+    assert await broker.delayed(["orders", "nope"]) == Delayed(2, much)
+    assert await broker.delayed(["nope"]) == await broker.delayed([]) == Delayed(0, None)
+    await broker.append([waiting(b"soon", now_ms() + SOON_MS)])
+    assert await arrived(broker, 1) == [b"soon"]
+    assert await broker.delayed(["orders"]) == Delayed(2, much)
+
+
+async def test_nothing_waits_where_nothing_can(broker):
+    if not broker.features.delayed:
+        assert await broker.delayed(["orders"]) == Delayed()
 
 
 async def test_it_comes_as_it_was_appended(broker, delays, arrived):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from headrace.cli.amounts import UNLIMITED, duration, limit, parse_retention, parse_size, size
+from headrace.cli.amounts import UNLIMITED, duration, limit, not_due, parse_retention, parse_size, size
 
 CONTEXT = click.Context(click.Command("test"))
 OPTION = click.Option(["--some"])
@@ -55,3 +55,18 @@ def test_amounts_are_shown_in_the_unit_that_fits():
     assert [duration(n) for n in (604_800_000, 5_400_000, 1500, None)] == ["7d", "90m", "1500ms", "forever"]
     assert [size(n) for n in (0, 999, 422_893, 10**10, None)] == ["0 B", "999 B", "422.9 KB", "10.0 GB", "unlimited"]
     assert size(5 * 10**13) == "50.0 TB"
+
+
+@pytest.mark.parametrize(
+    ("count", "ms", "said"),
+    [
+        (1, 1, "1 delayed event is not due yet, the next in 1 s"),
+        (3, 12_000, "3 delayed events are not due yet, the next in 12 s"),
+        (1200, 119_001, "1,200 delayed events are not due yet, the next in 2 min"),
+        (2, 7_199_999, "2 delayed events are not due yet, the next in 2 h"),
+        (2, 3 * 86_400_000, "2 delayed events are not due yet, the next in 3 days"),
+        (2, -5, "2 delayed events are not due yet, the next in 1 s"),
+    ],
+)
+def test_what_is_not_due_is_told_in_words(count, ms, said):
+    assert not_due(count, ms) == said

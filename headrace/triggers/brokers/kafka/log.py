@@ -10,6 +10,7 @@ from typing import Self
 from headrace.functions.errors import BrokerError
 from headrace.runtime.ports import (
     Append,
+    Delayed,
     Features,
     Fetched,
     Lag,
@@ -171,6 +172,11 @@ class KafkaLog:
     async def offset_at(self, partition: Partition, timestamp_ms: int) -> int:
         """See `ports.Reader.offset_at`: by the time of the records, or of the topic if it is set so."""
         return await self._reader.offset_at(partition, timestamp_ms)
+
+    async def delayed(self, topics: Collection[str]) -> Delayed:
+        """See `ports.Reader.delayed`: nothing is, here."""
+        _ = topics
+        return Delayed()
 
     async def close(self) -> None:
         """See `ports.Broker.close`. Members leave their groups, without being told."""

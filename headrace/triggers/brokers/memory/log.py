@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from headrace.runtime.ports import (
     Append,
     Clock,
+    Delayed,
     Features,
     Fetched,
     Lag,
@@ -171,6 +172,12 @@ class MemoryLog:
         """See `ports.Reader.offset_at`."""
         await self._client.turn(Step(self.name, "read", partition=partition))
         return self.disk.journal(partition).offset_at(timestamp_ms)
+
+    async def delayed(self, topics: Collection[str]) -> Delayed:
+        """See `ports.Reader.delayed`."""
+        await self._client.turn(Step(self.name, "read"))
+        dues = [due for due, _, append in self.disk.delayed if append.topic in topics]
+        return Delayed(len(dues), min(dues, default=None))
 
     async def close(self) -> None:
         """See `ports.Broker.close`. Members that did not leave are out at once, without being told."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from headrace.functions.errors import BrokerError
-from headrace.runtime.ports import Append
+from headrace.runtime.ports import Append, Delayed
 
 if TYPE_CHECKING:
     from headrace.triggers.brokers.sqlite.reader import Reader
@@ -34,6 +34,7 @@ _TAKE = """
 DELETE FROM delayed WHERE (due, seq) IN (SELECT due, seq FROM delayed WHERE due <= ? ORDER BY due, seq LIMIT 500)
 RETURNING due, seq, (SELECT name FROM topic WHERE topic.id = delayed.topic), p, ts, k, v, h
 """
+_WAITING = "SELECT count(*), min(due) FROM delayed WHERE topic IN (SELECT id FROM topic WHERE name IN ({}))"
 _NEXT = "SELECT due FROM delayed ORDER BY due LIMIT 1"
 
 
@@ -51,6 +52,13 @@ def next_due(connection: sqlite3.Connection) -> int | None:
     """When the next one is due, in milliseconds since 1970."""
     row = connection.execute(_NEXT).fetchone()
     return row and int(row[0])
+
+
+def waiting(connection: sqlite3.Connection, topics: Collection[str]) -> Delayed:
+    """What waits to enter these topics."""
+    marks = ", ".join("?" * len(topics))
+    ((count, due),) = connection.execute(_WAITING.format(marks), tuple(topics)).fetchall()
+    return Delayed(count, due)
 
 
 def promote(transaction: Transaction) -> None:

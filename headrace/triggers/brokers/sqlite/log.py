@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from headrace.functions.errors import BrokerError, BrokerUnavailable, Fenced
 from headrace.runtime.ports import (
     Append,
+    Delayed,
     Features,
     Fetched,
     Lag,
@@ -27,7 +28,7 @@ from headrace.runtime.ports import (
 from headrace.triggers.brokers.selection import chosen
 from headrace.triggers.brokers.sqlite import admin, groups, reader
 from headrace.triggers.brokers.sqlite.bells import Ringer, bell_name
-from headrace.triggers.brokers.sqlite.delayed import Promoter
+from headrace.triggers.brokers.sqlite.delayed import Promoter, waiting
 from headrace.triggers.brokers.sqlite.files import Files
 from headrace.triggers.brokers.sqlite.heart import Desk, Times
 from headrace.triggers.brokers.sqlite.member import SqliteMember
@@ -165,6 +166,10 @@ class SqliteLog:
     async def offset_at(self, partition: Partition, timestamp_ms: int) -> int:
         """See `ports.Reader.offset_at`."""
         return await self._reader.do(partial(reader.offset_at, partition=partition, timestamp_ms=timestamp_ms))
+
+    async def delayed(self, topics: Collection[str]) -> Delayed:
+        """See `ports.Reader.delayed`."""
+        return await self._reader.do(partial(waiting, topics=topics))
 
     async def close(self) -> None:
         """See `ports.Broker.close`. What was appended or settled before it is still written."""
