@@ -10,6 +10,7 @@ from headrace.functions.names import group_of
 from headrace.runtime.bulletin import FunctionReport, Report
 from headrace.runtime.ports import Lag
 from headrace.runtime.progress import BadProgress, Progress
+from headrace.runtime.retries import Retries
 from headrace.runtime.state import State
 
 _SILENT_MS = 10_000
@@ -22,6 +23,8 @@ _Said = list[tuple[Report, FunctionReport]]
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How a function stands. What only its runtime knows (events in workers, workers, since when) is None without it.
+
+    `waiting` is what waits for another attempt; where no runtime says it, what the log shows of that.
 
     `lag` is how many events are not done; None for a function that has no progress yet. `served_by` are its runtimes.
     """
@@ -59,7 +62,8 @@ class Sight:
         members = self.served.get(group, ())
         lag = self._lag(group)
         said = self._said(function, members)
-        state, reason = self._state(function, members, said, lag)
+        retries = Retries() if said or not members else self._retries(function, group)
+        state, reason = self._state(function, members, said, lag, retries)
         since_ms = min((one.since_ms for _, one in said if one.state == state.value), default=None)
         return Standing(
             function=function,
@@ -67,7 +71,7 @@ class Sight:
             reason=reason,
             lag=lag,
             in_flight=sum(one.in_flight for _, one in said) if said else None,
-            waiting=sum(one.waiting for _, one in said) if said else None,
+            waiting=sum(one.waiting for _, one in said) if said else retries.events if members else None,
             workers=sum(one.workers for _, one in said) if said else None,
             dead_letters=self.dead_letters.get(function, 0),
             since=datetime.fromtimestamp(since_ms / 1000, UTC).isoformat() if since_ms is not None else None,
@@ -78,12 +82,17 @@ class Sight:
         lags = [lag_of(lag) for lag in self.lags if lag.group == group]
         return sum(lags) if lags else None
 
+    def _retries(self, function: str, group: str) -> Retries:
+        return Retries.seen(self.app, function, [lag for lag in self.lags if lag.group == group], self.now_ms)
+
     def _said(self, function: str, members: Sequence[str]) -> _Said:
         """What those say that serve it, not who is gone."""
         present = [report for report in self.reports if report.runtime in members]
         return [(report, one) for report in present for one in report.functions if one.function == function]
 
-    def _state(self, function: str, members: Sequence[str], said: _Said, lag: int | None) -> tuple[State, str]:
+    def _state(
+        self, function: str, members: Sequence[str], said: _Said, lag: int | None, retries: Retries
+    ) -> tuple[State, str]:
         if not members:
             why = self.paused.get(function)
             return State.STOPPED, "no runtime serves it" + (f"; {why}" if why else "")
@@ -94,7 +103,11 @@ class Sight:
         if (why := self.paused.get(function)) is not None:
             return State.PAUSED, why
         # Its runtimes are elsewhere, and what they do can be told only from how far the group is.
-        return (State.RUNNING if lag else State.IDLE), f"served by {', '.join(members)}"
+        server = f"served by {', '.join(members)}"
+        if not retries.events:
+            return (State.RUNNING if lag else State.IDLE), server
+        busy = lag is not None and lag > retries.events
+        return (State.RUNNING if busy else State.RETRYING), f"{retries}; {server}"
 
     def _reason(self, report: Report, one: FunctionReport, *, alone: bool) -> str:
         reason = one.reason if alone or not one.reason else f"{report.runtime}: {one.reason}"

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from harness import Shell
+from kafkaclient import fresh
+from kafkaserver.source import Broker
 
 FUNCTIONS = """
 from headrace import Context, Discard, Retry, function
@@ -98,3 +100,22 @@ def test_functions_that_are_in_no_target_are_shown_from_the_log(shop: Shell) -> 
     assert status(shop)["send"]["dead_letters"] == 1
     assert "nothing.py" in shop.run("status", "nothing.py", code=1).stderr
     assert "no function" in shop.run("status", "--app", "other").stderr
+
+
+@pytest.mark.parametrize("order", ["key", "none"])
+def test_on_kafka_it_is_told_from_the_progress_of_the_group_that_events_wait(
+    shell: Shell, kafka: Broker, order: str
+) -> None:
+    orders = fresh("orders")
+    code = FUNCTIONS.replace('"orders"', f'"{orders}", order="{order}"').replace('"mails"', f'"{fresh("mails")}"')
+    shell.write("functions.py", code)
+    shell.environment |= {"HEADRACE_APP": fresh("shop"), "HEADRACE_BROKER": kafka.url}
+    shell.run("run", "--until-idle")
+    shell.run("emit", orders, '{"id": "later"}')
+    with shell.start("run", stderr=subprocess.PIPE) as runtime:
+        accept = when(shell, lambda all_: all_["accept"]["state"] == "retrying")["accept"]
+        assert accept["reason"].startswith("1 wait for another attempt")
+        assert (", the next at 20" in accept["reason"]) is (order == "key")
+        assert (accept["lag"], accept["waiting"]) == (1, 1)
+        runtime.kill()
+        runtime.communicate()
