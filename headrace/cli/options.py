@@ -18,7 +18,8 @@ def target_argument(function: F) -> F:
 
 def broker_option(function: F) -> F:
     """--broker URL."""
-    return click.option("--broker", metavar="URL", help="sqlite:PATH (default: HEADRACE_BROKER, settings).")(function)
+    says = "sqlite:PATH or kafka://HOST:PORT (default: HEADRACE_BROKER, settings)."
+    return click.option("--broker", metavar="URL", help=says)(function)
 
 
 def app_option(function: F) -> F:

@@ -71,7 +71,8 @@ def _print(document: dict[str, Any]) -> None:
     click.secho(document["id"], bold=True, nl=False)
     click.echo(f"  {origin['topic']}/{origin['partition']}/{origin['offset']}  key {document['key']}")
     click.echo(f"  {error['type']}: {error['message']}")
-    click.echo(f"  failed at {document['failed_at']} after {document['attempts']} attempts; {error['fingerprint']}")
+    attempts = f"{document['attempts']} attempt{'s' * (document['attempts'] != 1)}"
+    click.echo(f"  failed at {document['failed_at']} after {attempts}; {error['fingerprint']}")
     click.echo(f"  {json.dumps(document['data'], ensure_ascii=False)}")
     for line in str(document["headers"].get("headrace-error-stack", "")).splitlines():
         click.echo(f"    {line}")
