@@ -1,0 +1,71 @@
+"""A user's slips: each is told with its place and a remedy, never with a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from harness import Shell
+
+HEAD = (
+    "from pydantic import BaseModel\nfrom headrace import *\nclass A(BaseModel): x: int\nclass B(BaseModel): x: int\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ('@function("t", timout=3)\ndef f(a: A): ...', ["functions.py:5", "timout", "timeout"]),
+        ('@function("t", timeout=-3)\ndef f(a: A): ...', ["functions.py:5", "timeout"]),
+        ('@function("t", retry=Retry(attempts=0))\ndef f(a: A): ...', ["functions.py:5", "attempts"]),
+        ('@function("t")\ndef f(): ...', ["functions.py:5", "payload parameter"]),
+        ('@function("t")\ndef f(a): ...', ["functions.py:5", "needs a type"]),
+        ('@function("t")\ndef f(a: Missing): ...', ["functions.py:6", "Missing"]),
+        ('@function("t")\ndef f(a: int): ...', ["functions.py:5", "pydantic model"]),
+        ('@function("t")\ndef f(a: A) -> B: ...', ["functions.py:5", "no topic takes it"]),
+        ('@function("t", emits="out")\ndef f(a: A) -> A | B: ...', ["functions.py:5", "one type"]),
+        ('@function("t", concurrency=4)\ndef f(a: A): ...', ["functions.py:5", "async def f"]),
+        ('@function("t", rate="4/s")\ndef f(a: A): ...', ["functions.py:5", "how many events may start in a second"]),
+        ('@function("t", setup=print)\ndef f(a: A): ...', ["functions.py:5", "setup=print does not yield"]),
+        ('@function("t", batch=Batch())\ndef f(a: A): ...', ["functions.py:5", "a: list[…]"]),
+        ('@function("t")\ndef f(a: list[A]): ...', ["functions.py:5", "batch=Batch(size=100, wait=0.5)"]),
+        ('@function("t", breaker=Breaker())\ndef f(a: A): ...', ["functions.py:5", "not built yet"]),
+        ('@function("t t")\ndef f(a: A): ...', ["functions.py:5", "topic name"]),
+        ("@function\ndef f(a: A): ...", ["functions.py:5", '@function("orders")']),
+        (
+            '@function("t")\ndef f(a: A): ...\n@function("t", name="f")\ndef g(a: A): ...',
+            ["functions.py:5", "functions.py:7", "'f'"],
+        ),
+        (
+            '@function("t")\ndef f(a: A): ...\n@function("shop.f.dlt")\ndef g(a: A): ...',
+            ["functions.py:7", "dead-letter"],
+        ),
+        ("import no_such_thing", ["functions.py", "no_such_thing"]),
+        ("1 / 0", ["functions.py:5", "ZeroDivisionError"]),
+        ("def broken(:", ["functions.py", "5"]),
+        ("x = 1", ["functions.py", "@function"]),
+    ],
+)
+def test_a_wrong_declaration_is_refused_with_its_place_and_a_remedy(shell: Shell, code: str, says: list[str]) -> None:
+    shell.write("functions.py", HEAD + code + "\n")
+    refused = shell.run("run", "--until-idle", code=1)
+    for words in says:
+        assert words in refused.stderr
+    assert refused.stderr.count("\n") < 12, "a message, not a dump"
+
+
+def test_no_target_says_what_was_looked_for(shell: Shell) -> None:
+    assert "functions.py" in shell.run("run", code=1).stderr
+    assert "nowhere.py" in shell.run("run", "nowhere.py", code=1).stderr
+
+
+def test_a_log_that_is_none_is_refused_by_name(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "not.db").write_bytes(b"this is a text, and quite a long one, not a database at all" * 20)
+    assert "not.db" in shell.run("tail", "orders", "--broker", f"sqlite:{tmp_path}/not.db", code=1).stderr
+    assert "Kafka at localhost:1" in shell.run("tail", "orders", "--broker", "kafka://localhost:1", code=1).stderr
+    assert "sqlite:PATH" in shell.run("tail", "orders", "--broker", "what://ever", code=1).stderr
+
+
+def test_an_unknown_setting_is_refused_by_name(shell: Shell) -> None:
+    shell.write("headrace.toml", 'brokr = "sqlite:x.db"\n')
+    assert "brokr" in shell.run("run", "--until-idle", code=1).stderr

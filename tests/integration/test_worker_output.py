@@ -1,0 +1,81 @@
+"""What handlers print and log: told line by line, with the event it belongs to, and never in their way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from lab import Lab, open_lab, task
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    async with open_lab(tmp_path) as lab:
+        yield lab
+
+
+async def test_lines_are_told_by_event_and_stream(lab: Lab) -> None:
+    worker, ear = await lab.start(
+        """
+        print("at import")
+
+        @function("orders")
+        async def handle(data: dict, ctx: Context) -> None:
+            print("on\\tout\\x1b[31m")
+            print("no newline", end="")
+            print("on err", file=sys.stderr)
+            os.write(1, b"bare\\n")
+            ctx.log.warning("stock %s", "low", left=3)
+        """
+    )
+    worker.send(lab.chunk(task(headers=[("ce_id", b"e1")])))
+    told = {}
+    for text in ("at import", "on\tout[31m", "no newline", "on err", "bare", "stock low"):
+        line = await ear.line(text)
+        told[text] = (line.stream, line.event, line.level, line.fields)
+    assert told == {
+        "at import": ("stdout", None, None, None),
+        "on\tout[31m": ("stdout", "e1", None, None),
+        "no newline": ("stdout", "e1", None, None),
+        "on err": ("stderr", "e1", None, None),
+        "bare": ("stdout", None, None, None),
+        "stock low": ("log", "e1", "warning", {"left": 3}),
+    }
+
+
+async def test_a_logged_exception_comes_with_its_traceback(lab: Lab) -> None:
+    worker, ear = await lab.start(
+        """
+        @function("orders")
+        def handle(data: dict, ctx: Context) -> None:
+            try:
+                1 / 0
+            except ZeroDivisionError:
+                ctx.log.exception("odd")
+        """
+    )
+    worker.send(lab.chunk(task()))
+    line = await ear.line("odd")
+    assert line.level == "error"
+    assert "ZeroDivisionError" in (line.fields or {})["exception"]
+
+
+async def test_two_hundred_thousand_lines_do_not_stall_the_handler_nor_flood_the_listener(lab: Lab) -> None:
+    worker, ear = await lab.start(
+        """
+        @function("orders")
+        def chatter(data: dict) -> None:
+            for n in range(200_000):
+                print("line", n)
+        """
+    )
+    chunk = lab.chunk(task())
+    worker.send(chunk)
+    assert await ear.outcomes_of(chunk.id, 1) == [None]
+    await worker.stop(20)
+    assert 0 < len(ear.lines) < 100_000
+    dropped = [line for line in ear.lines if "lines dropped" in line.text]
+    assert (
+        len(ear.lines) - len(dropped) + sum(int(line.text.split()[0].replace(",", "")) for line in dropped) == 200_000
+    )
