@@ -6,7 +6,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -83,10 +83,10 @@ class TaggedStream(io.TextIOBase):
 
 
 class Capture:
-    """`sys.stdout` and `sys.stderr` of a worker, replaced from `install` on."""
+    """`sys.stdout` and `sys.stderr` of a worker, replaced from `install` on; by `streams`, if there are some."""
 
-    def __init__(self) -> None:
-        self._streams = [
+    def __init__(self, streams: Sequence[TaggedStream] = ()) -> None:
+        self._streams = streams or [
             TaggedStream(fd, name, raw)
             for fd, name, raw in ((1, "stdout", sys.__stdout__), (2, "stderr", sys.__stderr__))
             if isinstance(raw, io.TextIOWrapper)
@@ -113,12 +113,19 @@ class Capture:
 
 
 class _Records:
-    """Where log records end up: on stdout, as lines of their own kind."""
+    """Where log records end up: on what stdout is captured by, as lines of their own kind."""
+
+    fd = 1
 
     def msg(self, record: list[Any]) -> None:
-        _write(1, record)
+        _write(self.fd, record)
 
     debug = info = warning = warn = error = critical = fatal = exception = log = msg
+
+
+def move_records(fd: int) -> None:
+    """Have log records written to `fd`: stdout is somebody else's now."""
+    _Records.fd = fd
 
 
 def logger_for(event: Event | None, function: str) -> structlog.stdlib.BoundLogger:
@@ -135,7 +142,7 @@ def logger_for(event: Event | None, function: str) -> structlog.stdlib.BoundLogg
 
 def log_error(text: str, **fields: Any) -> None:
     """Log an error of the worker itself, of no event."""
-    _write(1, [None, "log", text, "error", fields])
+    _write(_Records.fd, [None, "log", text, "error", fields])
 
 
 def _record(_logger: Any, method: str, fields: MutableMapping[str, Any]) -> tuple[tuple[list[Any]], dict[str, Any]]:

@@ -53,7 +53,7 @@ class WorkerSpec:
 
     `environment` is what the function's grants pass on, its secrets among it; `outlets` are the topics it
     may emit to. `code` is the fingerprint that its code must have; None where any will do. `timed`: it reports how long
-    each event took.
+    each event took. `terminal` is a file descriptor: the handler is debugged from there.
     """
 
     target: Target
@@ -64,6 +64,7 @@ class WorkerSpec:
     outlets: Mapping[str, Outlet]
     code: str | None = None
     timed: bool = False
+    terminal: int | None = None
 
     @property
     def name(self) -> str:
@@ -191,6 +192,12 @@ class Worker:
         await asyncio.wait([self.death], timeout=grace)
         self.kill()
         await asyncio.wait([self.death])
+
+    def interrupt(self) -> None:
+        """Send it the signal that a Ctrl-C at its own terminal would be; none in order, but to one that is debugged."""
+        if not self.death.done():
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._seat.pidfd, signal.SIGINT)
 
     def kill(self) -> None:
         """End it now. What it ran is not to blame."""

@@ -7,8 +7,9 @@
                                                <- Ended(pid, wait status)    one for each worker
       end of file                              ->  kills all workers and what they left behind, exits
 
-The file descriptors of a `Fork` are the worker's end of its socket, its stdout, its stderr, and its page. Nothing here
-is about user code, events or secrets: those go over the worker's own socket.
+The file descriptors of a `Fork` are the worker's end of its socket, its stdout, its stderr, and its page; a fifth one
+is a terminal, for a worker that is to be debugged. Nothing here is about user code, events or secrets: those go over
+the worker's own socket.
 """
 
 from __future__ import annotations

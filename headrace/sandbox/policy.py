@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headrace.sandbox.linux.prctl import die_with_parent, no_new_privileges
 
-IPC, PAGE = 3, 4
+IPC, PAGE, TERMINAL = 3, 4, 5
 
 _NICER = 5
 _OPEN_FILES = 256
@@ -54,7 +54,8 @@ def isolation_level() -> IsolationLevel:
 def enter(fds: Sequence[int], *, parent: int, memory: int) -> None:
     """Become a worker's process: nothing of the zygote's is left but its memory.
 
-    `fds` are [ipc, stdout, stderr, page]; they become 3, 1, 2 and 4, and all others are closed. `memory` is the limit
+    `fds` are [ipc, stdout, stderr, page] and, for a worker that is debugged, a terminal; they become 3, 1, 2, 4 and 5,
+    and all others are closed. `memory` is the limit
     of private memory in bytes, 0 for no resource limits. Each step stands where it does for a reason; what comes after
     the last one (the environment, the secrets, user code) comes after all of them.
     """
@@ -75,9 +76,10 @@ def enter(fds: Sequence[int], *, parent: int, memory: int) -> None:
 def _take_descriptors(fds: Sequence[int]) -> None:
     # Through high numbers, because a descriptor may come in under the number that another is to get.
     high = [os.dup2(fd, 64 + place, inheritable=False) for place, fd in enumerate(fds)]
-    for fd, place in zip(high, (IPC, 1, 2, PAGE), strict=True):
+    places = (IPC, 1, 2, PAGE, TERMINAL)[: len(fds)]
+    for fd, place in zip(high, places, strict=True):
         os.dup2(fd, place, inheritable=place in {1, 2})
-    os.closerange(PAGE + 1, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(max(places) + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def _offer_to_oom_killer() -> None:

@@ -125,7 +125,8 @@ class Zygote:
         memory = MANIFEST_MEMORY if grants is None else 0 if grants.unrestricted else grants.memory
         folder = Path(tempfile.mkdtemp(prefix="headrace-"))
         try:
-            born = await link.fork(number, str(folder), memory, ends.theirs)
+            fds = ends.theirs if spec.terminal is None else (*ends.theirs, spec.terminal)
+            born = await link.fork(number, str(folder), memory, fds)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -12,6 +12,7 @@ import importlib
 import os
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from headrace.functions.signature import Handler
 from headrace.sandbox.batches import Batches, BatchInvocation, ConcurrentBatches
@@ -26,6 +27,9 @@ from headrace.sandbox.service import Service
 from headrace.sandbox.setup import Setup
 from headrace.sandbox.wire import VERSION, Broken, Imported, Ready, Start
 
+if TYPE_CHECKING:
+    from headrace.sandbox.debugger import Debugger
+
 
 def preload() -> None:
     """Import what workers need and this module does not name, so that the zygote has it for all of them."""
@@ -39,19 +43,33 @@ def preload() -> None:
         importlib.import_module(name)
 
 
-def main(ipc_fd: int, page_fd: int, folder: str) -> None:
-    """Serve on `ipc_fd` until the parent ends it. `folder` is the worker's own temporary one."""
+def main(ipc_fd: int, page_fd: int, folder: str, terminal: int | None = None) -> None:
+    """Serve on `ipc_fd` until the parent ends it. `folder` is the worker's own temporary one.
+
+    With a `terminal` its handler runs in a debugger there.
+    """
     connection = Connection(ipc_fd)
     page = Page(page_fd)
     os.close(page_fd)
-    capture = Capture()
+    debugger, capture = None, Capture()
+    if terminal is not None:
+        debugger, capture = _debugger(terminal)
     capture.install()
     with suppress(ConnectionError):  # the parent is gone, and whoever would be told with it
         start = connection.receive_start()
         if start is not None:
             take_environment(start, folder)
-            serve(start, connection, page, capture)
+            serve(start, connection, page, capture, debugger)
     capture.flush()
+
+
+def _debugger(terminal: int) -> tuple[Debugger, Capture]:
+    from headrace.sandbox.debugger import Debugger, attach  # noqa: PLC0415  (no other worker has a use for it)
+
+    capture = attach(terminal)
+    debugger = Debugger()
+    debugger.install()
+    return debugger, capture
 
 
 def take_environment(start: Start, folder: str) -> None:
@@ -61,7 +79,7 @@ def take_environment(start: Start, folder: str) -> None:
         os.chdir(start.target.root)
 
 
-def serve(start: Start, connection: Connection, page: Page, capture: Capture) -> None:
+def serve(start: Start, connection: Connection, page: Page, capture: Capture, debugger: Debugger | None = None) -> None:
     """Import the target, say how that went, run what comes."""
     try:
         loaded = load(start.target, start.app)
@@ -71,6 +89,8 @@ def serve(start: Start, connection: Connection, page: Page, capture: Capture) ->
             connection.send(Ready(VERSION, loaded.code, loaded.manifest()))
             connection.receive()  # nothing comes but the end
             return
+        if debugger is not None:
+            handler = debugger.debugged(handler)
         if handler.declaration.setup is not None:
             connection.send(Imported())
         invocation, service = _kind(handler)

@@ -81,7 +81,7 @@ class Zygote:
             for end in (self._control, self._wake, self._waker):
                 end.detach()  # the descriptor is closed below; its number may be somebody else's when this object goes
             policy.enter(fds, parent=zygote, memory=order.memory)
-            worker.main(policy.IPC, policy.PAGE, order.folder)
+            worker.main(policy.IPC, policy.PAGE, order.folder, policy.TERMINAL if len(fds) > 4 else None)
         except BaseException as error:  # noqa: BLE001  (whatever it is, this process must not go on as a zygote)
             sys.excepthook(type(error), error, error.__traceback__)
             os._exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +42,11 @@ _EVENT = {"key": "--key", "type_": "--type", "headers": "--header", "raw": "--ra
     callback=lambda _context, _parameter, given: _place(given),
     help="A past event, as it lies there; of a retry or dead-letter topic the event it is a copy of.",
 )
+@click.option("--debug", is_flag=True, help="Stop at the handler's first line, in a debugger at this terminal (pdb).")
 @broker_option
 @app_option
 @json_option
-def command(function: str, as_json: bool, *, broker: str | None, app: str | None, **event: Any) -> int:
+def command(function: str, as_json: bool, *, debug: bool, broker: str | None, app: str | None, **event: Any) -> int:
     """Run one function once with DATA (JSON, or '-' for stdin), in its sandbox; nothing it emits is published.
 
     Exits 0 if the event was done or skipped, else 1. Without a type the event is taken as what the function expects.
@@ -54,15 +56,22 @@ def command(function: str, as_json: bool, *, broker: str | None, app: str | None
     if not separator:
         raise click.UsageError(f"{function!r}: say which function, for example functions.py::confirm_order")
     asked = _asked(event)
-    from headrace.cli.invoke.outcome import print_result  # noqa: PLC0415
+    from headrace.cli.invoke.outcome import print_result, print_told  # noqa: PLC0415
     from headrace.cli.invoke.session import invoke  # noqa: PLC0415
+    from headrace.cli.invoke.terminal import terminal  # noqa: PLC0415
 
     settings = settings_from(target=target or None, broker=broker, app=app)
-    result = asyncio.run(invoke(settings, Path.cwd(), name, asked))
+    with terminal() if debug else nullcontext() as fd:
+        tell = _say_nothing if as_json else print_told
+        result = asyncio.run(invoke(settings, Path.cwd(), name, asked, tell=tell, terminal=fd))
     print_json(result) if as_json else print_result(result)
     if "sample" in result and result["outcome"] == "rejected" and not result["error"]["stack"]:
         say("headrace: the sample breaks a rule that the schema does not say; give the field Field(examples=[…])")
     return 0 if result["outcome"] in _GOOD else 1
+
+
+def _say_nothing(_: object) -> None:
+    """The result says it, too."""
 
 
 def _place(text: str | None) -> tuple[str, int, int] | None:

@@ -57,12 +57,17 @@ def _emitted(emit: Emitted) -> dict[str, Any]:
     return {"topic": emit.topic, "key": key, "type": emit.type, "data": json_or_text(emit.value)}
 
 
-def print_result(result: Mapping[str, Any]) -> None:
-    """For people."""
-    if (sample := result.get("sample")) is not None:
-        click.echo(f"sample{_of_type(sample)} {json.dumps(sample['data'], ensure_ascii=False)}")
-    if (past := result.get("from")) is not None:
+def print_told(told: Mapping[str, Any]) -> None:
+    """Where the event is from, for people."""
+    if (sample := told.get("sample")) is not None:
+        type_ = f" of {sample['type']}" if sample["type"] else ""
+        click.echo(f"sample{type_} {json.dumps(sample['data'], ensure_ascii=False)}")
+    if (past := told.get("from")) is not None:
         _print_past(past)
+
+
+def print_result(result: Mapping[str, Any]) -> None:
+    """How it ended, for people."""
     click.echo(f"{result['outcome']} in {result['duration_ms']:.1f} ms")
     for emit in result["emitted"]:
         click.echo(f"  emitted to {emit['topic']}: {emit['type'] or ''} {json.dumps(emit['data'], ensure_ascii=False)}")
@@ -73,10 +78,6 @@ def print_result(result: Mapping[str, Any]) -> None:
         click.echo(f"  {error['type']}: {error['message']}")
         for line in error.get("stack", "").splitlines():
             click.echo(f"    {line}")
-
-
-def _of_type(event: Mapping[str, Any]) -> str:
-    return f" of {event['type']}" if event["type"] else ""
 
 
 def _print_past(past: Mapping[str, Any]) -> None:

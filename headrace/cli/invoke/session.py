@@ -2,36 +2,97 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from headrace.cli.invoke.event import Asked, subject_of
+import msgspec
+
+from headrace.cli.invoke.event import Asked, Subject, subject_of
 from headrace.cli.invoke.outcome import document_of
 from headrace.cli.invoke.watch import Watch
-from headrace.compose import worker_spec, workshop
+from headrace.cli.output import say
+from headrace.compose import Workshop, worker_spec, workshop
 from headrace.functions.errors import TargetError
 from headrace.functions.names import meant
 from headrace.runtime.settings import Settings
 from headrace.sandbox.manifest import FunctionSpec
+from headrace.sandbox.process import Worker, WorkerSpec
 from headrace.sandbox.wire import Outlet
 
+_NO_LIMIT = 30 * 86_400.0  # seconds
+_GRACE = 5.0
+_QUIT = "headrace.sandbox.debugger.DebuggerQuit"
 
-async def invoke(settings: Settings, folder: Path, name: str, asked: Asked) -> dict[str, Any]:
-    """Run the function once; the result as `invoke --json` prints it. Raises for what the user is to mend."""
+
+async def invoke(
+    settings: Settings,
+    folder: Path,
+    name: str,
+    asked: Asked,
+    *,
+    tell: Callable[[Mapping[str, Any]], None],
+    terminal: int | None = None,
+) -> dict[str, Any]:
+    """Run the function once; the result as `invoke --json` prints it. Raises for what the user is to mend.
+
+    `tell` is told before what the result will say of where the event is from. With a `terminal` the function is
+    debugged there, and no time limit is in force.
+    """
     async with workshop(settings, folder) as shop:
         spec = _find(shop.manifest.functions, name)
         subject = await subject_of(asked, shop, spec, settings, folder)
         one_each = dict.fromkeys(spec.emits, Outlet(1))
-        watch = Watch(spec)
-        worker = await shop.zygote.spawn(worker_spec(shop, spec, subject.cluster, one_each), watch)
-        started = time.perf_counter()
-        worker.send(subject.chunk)
-        outcome = await watch.outcome
-        duration_ms = (time.perf_counter() - started) * 1000
-        await worker.stop(5.0)
-    return {**subject.told, **document_of(outcome), "logs": watch.logs, "duration_ms": round(duration_ms, 3)}
+        spec_of_worker = worker_spec(shop, spec, subject.cluster, one_each)
+        tell(subject.told)
+        if terminal is None:
+            ended = await _run(shop, spec_of_worker, subject)
+        else:
+            ended = await _debug(shop, spec_of_worker, subject, terminal)
+    return {**subject.told, **ended}
+
+
+async def _run(shop: Workshop, spec: WorkerSpec, subject: Subject) -> dict[str, Any]:
+    watch = Watch(_function(spec))
+    worker = await shop.zygote.spawn(spec, watch)
+    return await _outcome(worker, watch, subject, _GRACE)
+
+
+async def _outcome(worker: Worker, watch: Watch, subject: Subject, grace: float) -> dict[str, Any]:
+    started = time.perf_counter()
+    worker.send(subject.chunk)
+    outcome = await watch.outcome
+    duration_ms = (time.perf_counter() - started) * 1000
+    await worker.stop(grace)
+    return {**document_of(outcome), "logs": watch.logs, "duration_ms": round(duration_ms, 3)}
+
+
+async def _debug(shop: Workshop, spec: WorkerSpec, subject: Subject, terminal: int) -> dict[str, Any]:
+    function = msgspec.structs.replace(_function(spec), timeout=_NO_LIMIT, concurrency=1)
+    # Without it lines could not be edited: it says how this terminal moves its cursor.
+    environment = {"TERM": os.environ.get("TERM", "dumb"), **spec.environment}
+    spec = replace(spec, function=function, environment=environment, terminal=terminal)
+    say(f"debugging {function.name}: n(ext), s(tep), c(ontinue), p EXPRESSION, q(uit); h(elp) lists all")
+    watch = Watch(function)
+    worker = await shop.zygote.spawn(spec, watch, ready_timeout=_NO_LIMIT, setup_timeout=_NO_LIMIT)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, worker.interrupt)
+    try:
+        ended = await _outcome(worker, watch, subject, _NO_LIMIT)
+    finally:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+    if ended["error"] is not None and ended["error"]["type"] == _QUIT:
+        ended["error"] = {"type": "DebuggerQuit", "message": "you quit the debugger before the handler had ended"}
+    return ended
+
+
+def _function(spec: WorkerSpec) -> FunctionSpec:
+    assert spec.function is not None
+    return spec.function
 
 
 def _find(functions: Sequence[FunctionSpec], name: str) -> FunctionSpec:
