@@ -33,6 +33,9 @@ _INTENDED = (Reject, RetryAfter)
 class DebuggerQuit(BaseException):
     """The user has quit the debugger. Not an `Exception`, so that a broad `except` of the handler does not go on."""
 
+    def __init__(self) -> None:
+        super().__init__("you quit the debugger")
+
 
 def attach(terminal: int) -> Capture:
     """Make the terminal this process's stdin and stdout, for the debugger; what is printed is captured elsewhere."""

@@ -87,6 +87,11 @@ class Zygote:
             raise SandboxError(f"{target.path}: the worker read the target and sent no manifest; this is a bug")
         return worker.manifest
 
+    def interrupt(self) -> None:
+        """Interrupt every worker, those that are starting, too (see `Worker.interrupt`)."""
+        for worker in self._workers:
+            worker.interrupt()
+
     async def close(self) -> None:
         """Kill what still runs and end the zygote. Returns when all of it is gone."""
         for worker in self._workers:

@@ -199,9 +199,17 @@ def test_quitting_ends_the_invocation_and_says_so(shop: Shell, name: str, how: s
         terminal.wait_for("(Pdb) ")
         terminal.type(how if how == CTRL_D else f"{how}\n")
         assert terminal.end() == 1
-    assert "DebuggerQuit: you quit the debugger before the handler had ended" in terminal.shown
+    assert "DebuggerQuit: you quit the debugger\n" in terminal.shown
     assert "Traceback" not in terminal.shown
     assert "swallowed" not in terminal.shown
+
+
+def test_quitting_a_setup_says_so(shop: Shell) -> None:
+    with at_terminal(shop, *debug("keep")) as terminal:
+        terminal.answer("q")
+        assert terminal.end() == 1
+    assert "the setup of keep failed: headrace.sandbox.debugger.DebuggerQuit: you quit the debugger" in terminal.shown
+    assert "Traceback" not in terminal.shown
 
 
 def test_no_time_limit_is_in_force(shop: Shell) -> None:
@@ -211,14 +219,18 @@ def test_no_time_limit_is_in_force(shop: Shell) -> None:
         assert terminal.end() == 0
 
 
-def test_ctrl_c_at_the_prompt_ends_nothing(shop: Shell) -> None:
-    with at_terminal(shop, *debug("look")) as terminal:
+@pytest.mark.parametrize("name", ["look", "keep"])  # the second one stops in its setup
+def test_ctrl_c_at_the_prompt_ends_nothing(shop: Shell, name: str) -> None:
+    with at_terminal(shop, *debug(name)) as terminal:
         terminal.wait_for("(Pdb) ")
         # CPython takes no notice of a signal between its prompt and its wait for a key, until there is one.
         terminal.type(f"{CTRL_C}\n")
         while "--KeyboardInterrupt--" not in terminal.wait_for("(Pdb) "):
             terminal.type("\n")
         terminal.type("c\n")
+        if name == "keep":
+            terminal.wait_for("-> return Seen(id=ctx.state)")
+            terminal.answer("c")
         assert terminal.end() == 0
 
 

@@ -79,14 +79,15 @@ async def _debug(shop: Workshop, spec: WorkerSpec, subject: Subject, terminal: i
     spec = replace(spec, function=function, environment=environment, terminal=terminal)
     say(f"debugging {function.name}: n(ext), s(tep), c(ontinue), p EXPRESSION, q(uit); h(elp) lists all")
     watch = Watch(function)
-    worker = await shop.zygote.spawn(spec, watch, ready_timeout=_NO_LIMIT, setup_timeout=_NO_LIMIT)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, worker.interrupt)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, shop.zygote.interrupt)
     try:
+        worker = await shop.zygote.spawn(spec, watch, ready_timeout=_NO_LIMIT, setup_timeout=_NO_LIMIT)
         ended = await _outcome(worker, watch, subject, _NO_LIMIT)
     finally:
-        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+        loop.remove_signal_handler(signal.SIGINT)
     if ended["error"] is not None and ended["error"]["type"] == _QUIT:
-        ended["error"] = {"type": "DebuggerQuit", "message": "you quit the debugger before the handler had ended"}
+        ended["error"] = {"type": "DebuggerQuit", "message": ended["error"]["message"]}
     return ended
 
 
