@@ -137,7 +137,8 @@ def test_an_async_handler_is_followed_over_its_awaits_and_into_what_it_calls(sho
 def test_breakpoint_stops_where_it_stands(shop: Shell) -> None:
     with at_terminal(shop, *debug("halt")) as terminal:
         terminal.answer("c")
-        assert '-> found += "!"' in terminal.answer("p found")
+        stopped = terminal.answer("p found")
+        assert '-> found += "!"' in stopped or "-> breakpoint()" in stopped, "the line itself from Python 3.13 on"
         assert "'1'" in terminal.answer("c")
         assert terminal.end() == 0
     assert '{"id": "1!"' in terminal.shown
@@ -152,7 +153,7 @@ def test_a_batch_handler_stops_too(shop: Shell) -> None:
 
 def test_a_setup_is_debugged_and_its_state_is_there(shop: Shell) -> None:
     with at_terminal(shop, *debug("keep")) as terminal:
-        assert "-> yield word" in terminal.answer("!word = 'shut'")
+        assert "opened()" in terminal.answer("!word = 'shut'")
         terminal.answer("c")
         assert "-> return Seen(id=ctx.state)" in terminal.answer("p ctx.state")
         assert "'shut'" in terminal.answer("c")
