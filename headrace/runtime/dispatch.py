@@ -21,9 +21,9 @@ from headrace.runtime.ports import Clock, Partition
 from headrace.runtime.rate import Rate
 from headrace.runtime.result import Result
 from headrace.runtime.shard import Shard
+from headrace.runtime.workers import Pool, Worker
 from headrace.sandbox.manifest import FunctionSpec
-from headrace.sandbox.pool import Pool
-from headrace.sandbox.process import Death, Line, Worker
+from headrace.sandbox.process import Death, Line
 from headrace.sandbox.wire import Chunk, Report
 
 CHUNK_BYTES = 1 << 20

@@ -157,7 +157,7 @@ class BatchInvocation(Invocation):
         alone = items[0] if len(items) == 1 else None
         return BatchContext(
             lambda: tuple(self._event(item.envelope, item.task) for item in items),
-            lambda: capture.logger_for(self._event(alone.envelope, alone.task) if alone else None, self._name),
+            lambda: self._logger(self._event(alone.envelope, alone.task) if alone else None),
             outboxes=outboxes,
             attempt=max(item.task.attempt for item in items),
             deadline=started_ns / 1e9 + self._timeout,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.functions.cloudevents import Envelope, Malformed, read
 from headrace.functions.context import Context
@@ -30,6 +30,9 @@ from headrace.sandbox.headers import by_name, pack, record_size, unpack
 from headrace.sandbox.outcome import Done, Emitted, Failed, Outcome, Postponed, Rejected, Skipped, TimedOut
 from headrace.sandbox.usercode import UserCode
 from headrace.sandbox.wire import Chunk, Outlet, Start, Task
+
+if TYPE_CHECKING:
+    from structlog.stdlib import BoundLogger
 
 MAX_EMITS = 4 << 20  # bytes of all emits of one invocation: an outcome must fit a report
 
@@ -117,12 +120,15 @@ class Invocation:
     def _context(self, outbox: Outbox, envelope: Envelope, task: Task, started_ns: int) -> Context[Any]:
         return Context(
             lambda: self._event(envelope, task),
-            lambda event: capture.logger_for(event, self._name),
+            self._logger,
             outbox=outbox,
             attempt=task.attempt,
             deadline=started_ns / 1e9 + self._timeout,
             state=self.state,
         )
+
+    def _logger(self, event: Event | None) -> BoundLogger:
+        return capture.logger_for(event, self._name)
 
     def _event(self, envelope: Envelope, task: Task) -> Event:
         topic, partition, offset = envelope.place

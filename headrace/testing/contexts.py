@@ -1,4 +1,4 @@
-"""Test a handler without running anything: call it with a context made here, then look at what it did.
+"""Contexts: test a handler without running anything, called with a context made here.
 
     from headrace.testing import context
 
@@ -55,7 +55,7 @@ class RecordingContext(Context[T]):
         self.logs: list[MutableMapping[str, Any]] = []
         super().__init__(
             lambda: event,
-            lambda event: _logger(self.logs, function=outbox.function, event_id=event.id),
+            lambda event: recording_logger(self.logs, function=outbox.function, event_id=event.id),
             outbox=outbox,
             attempt=attempt,
             deadline=deadline,
@@ -81,7 +81,7 @@ class RecordingBatchContext(BatchContext[T]):
         outboxes = [one.outbox for one in contexts]
         super().__init__(
             lambda: tuple(one.event for one in contexts),
-            lambda: _logger(self.logs, function=outboxes[0].function),
+            lambda: recording_logger(self.logs, function=outboxes[0].function),
             outboxes=outboxes,
             attempt=attempt,
             deadline=deadline,
@@ -89,7 +89,9 @@ class RecordingBatchContext(BatchContext[T]):
         )
 
 
-def _logger(logs: list[MutableMapping[str, Any]], **bound: Any) -> structlog.stdlib.BoundLogger:
+def recording_logger(logs: list[MutableMapping[str, Any]], **bound: Any) -> structlog.stdlib.BoundLogger:
+    """A logger whose records are kept in `logs`, each with what is `bound`."""
+
     def keep(_: object, level: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         logs.append({**entry, "log_level": level})
         raise structlog.DropEvent
