@@ -16,11 +16,11 @@ from headrace.sandbox.death import Death
 from headrace.sandbox.lineup import LANES
 from headrace.sandbox.loader import Unserviceable
 from headrace.sandbox.outcome import ENDED_WELL, NOT_RUN, Outcome
-from headrace.sandbox.setup import Setup
 from headrace.sandbox.wire import Chunk, Report
 from headrace.testing.history import History
 from headrace.testing.invocations import LocalInvocation
 from headrace.testing.job import Deadline, Job, performed
+from headrace.testing.setups import LocalSetup
 
 _SPENT_NS = 25_000_000  # what an event is said to have taken: so much that they are handed out one by one
 _FIRST_PAUSE_S = 0.5
@@ -32,7 +32,7 @@ class Bench:
     """Where a worker of a function works: what invokes its handler, its setup, and who is told what."""
 
     invocation: LocalInvocation
-    setup: Setup
+    setup: LocalSetup
     history: History
     jobs: deque[Job]
     timeouts: bool
@@ -91,11 +91,15 @@ class LocalWorker:
         bench, task = self._bench, errand.chunk.tasks[errand.next]
         bench.invocation.logs.clear()
         deadline = Deadline(bench.invocation.handler.declaration.timeout if bench.timeouts else None)
-        outcomes = await performed(
-            bench.invocation.handler.is_async,
-            deadline,
-            lambda: bench.invocation.attempt(errand.chunk, task, deadline.is_late),
-        )
+        bench.setup.at_work = True
+        try:
+            outcomes = await performed(
+                bench.invocation.handler.is_async,
+                deadline,
+                lambda: bench.invocation.attempt(errand.chunk, task, deadline.is_late),
+            )
+        finally:
+            bench.setup.at_work = False
         bench.history.ran(bench.name, errand.chunk, errand.next, list(bench.invocation.logs))
         return outcomes
 

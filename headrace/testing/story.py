@@ -28,7 +28,7 @@ def _lines(attempts: Sequence[Attempt], disk: Disk) -> Iterator[str]:
     if not attempts:
         yield "no event was handled"
     counts = {name: sum(journal.end for journal in topic.journals) for name, topic in disk.topics.items()}
-    filled = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+    filled = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if count)
     yield f"topics: {filled or 'all empty'}"
     if disk.delayed:
         yield f"{len(disk.delayed)} events wait for their time"
