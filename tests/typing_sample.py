@@ -40,7 +40,20 @@ from headrace import (
     connect_sync,
     function,
 )
-from headrace.testing import RecordingBatchContext, RecordingContext, batch_context, context
+from headrace.testing import (
+    Attempt,
+    CrashReport,
+    DeadLetter,
+    RecordingBatchContext,
+    RecordingContext,
+    StoredEvent,
+    TestApp,
+    batch_context,
+    check_crash_points,
+    context,
+    crash_points,
+)
+from headrace.testing.fixture import AppFixture
 
 
 class OrderPlaced(BaseModel):
@@ -170,6 +183,44 @@ def mistakes_are_found_before_anything_runs() -> None:
     Sandbox(files={"data": "rx"})  # type: ignore[dict-item]
     Retry().attempts = 5  # type: ignore[misc]
     Discard()  # type: ignore[call-arg]
+
+
+def tests_run_functions_in_virtual_time(headrace_app: AppFixture) -> None:
+    with TestApp(confirm_order, archive, app="shop", seed=7, start=datetime(2030, 1, 1, tzinfo=UTC)) as app:
+        assert_type(app, TestApp)
+        assert_type(app.emit("orders", OrderPlaced(order_id="1", email="a@b.c"), key="1", delay=1.5), Position)
+        app.run_until_idle()
+        app.advance(60)
+        assert_type(app.now, datetime)
+        assert_type(app.topic("emails"), Sequence[StoredEvent])
+        assert_type(app.topic("emails")[0].model(EmailSent), EmailSent)
+        assert_type(app.topic("emails")[0].key, str | None)
+        assert_type(app.dead_letters(confirm_order), Sequence[DeadLetter])
+        assert_type(app.dead_letters("confirm")[0].error_type, str)
+        assert_type(app.attempts(archive)[0], Attempt)
+        assert_type(app.attempts(lost=True)[0].retry_in, float | None)
+        app.emit("orders", {}, key=1)  # type: ignore[arg-type]
+        app.advance("1m")  # type: ignore[arg-type]
+    TestApp(confirm_order, sead=7)  # type: ignore[call-arg]
+    assert_type(TestApp.from_target("functions.py", partitions=1), TestApp)
+    assert_type(headrace_app(confirm_order, seed=7), TestApp)
+    assert_type(headrace_app.topic("emails"), Sequence[StoredEvent])
+
+
+async def tests_run_functions_on_their_own_loop() -> None:
+    async with TestApp(confirm_order) as app:
+        await app.arun_until_idle()
+        await app.aadvance(1.5)
+
+
+@crash_points(confirm_order, partitions=1, points=[1, 2])
+def scenario(app: TestApp) -> None:
+    app.emit("orders", {})
+
+
+def scenarios_survive_crashes() -> None:
+    scenario()
+    assert_type(check_crash_points(scenario, confirm_order), CrashReport)
 
 
 def every_error_is_of_one_tree() -> list[type[HeadraceError]]:
