@@ -41,6 +41,7 @@ from headrace import (
     function,
 )
 from headrace.testing import (
+    AppFixture,
     Attempt,
     CrashReport,
     DeadLetter,
@@ -53,7 +54,6 @@ from headrace.testing import (
     context,
     crash_points,
 )
-from headrace.testing.fixture import AppFixture
 
 
 class OrderPlaced(BaseModel):

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from headrace.testing.app import AppOptions, TestApp
     from headrace.testing.contexts import Emit, RecordingBatchContext, RecordingContext, batch_context, context
     from headrace.testing.crashes import CrashReport, check_crash_points, crash_points
+    from headrace.testing.fixture import AppFixture
     from headrace.testing.views import Attempt, DeadLetter, StoredEvent
 
 __all__ = [
+    "AppFixture",
     "AppOptions",
     "Attempt",
     "CrashReport",
@@ -45,6 +47,7 @@ _HOMES = {
     "app": {"AppOptions", "TestApp"},
     "contexts": {"Emit", "RecordingBatchContext", "RecordingContext", "batch_context", "context"},
     "crashes": {"CrashReport", "check_crash_points", "crash_points"},
+    "fixture": {"AppFixture"},
     "views": {"Attempt", "DeadLetter", "StoredEvent"},
 }
 

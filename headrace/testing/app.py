@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -35,13 +36,15 @@ class AppOptions(TypedDict, total=False):
 
     `partitions` is what each topic has of which the settings say nothing (4, as on the embedded log). `seed` is that of
     all chance: the jitter of retries, and which partition is served first. `start` is the virtual time at which it
-    begins (2026-01-01, UTC). `timeouts` False lets handlers run for as long as they want, for debugging.
+    begins (2026-01-01, UTC). `timeouts` False lets handlers run for as long as they want, for debugging. `transactions`
+    False has a log like Kafka without effectively-once, where a crash may leave an event twice, with the same id.
     """
 
     partitions: int
     seed: int
     start: datetime
     timeouts: bool
+    transactions: bool
 
 
 class TestApp:
@@ -102,6 +105,7 @@ class TestApp:
             seed=options.get("seed", 0),
             start_ms=round(options.get("start", START).timestamp() * 1000),
             timeouts=options.get("timeouts", True),
+            transactions=options.get("transactions", True),
             crash=crash,
         )
         self._finalizer = weakref.finalize(self, _drop, self._stage, self._driver)
@@ -155,7 +159,7 @@ class TestApp:
         await self._driver.aplay(self._play(None))
 
     def advance(self, seconds: float) -> None:
-        """Let that many virtual seconds pass, and run what falls due until then."""
+        """Let that many virtual seconds pass, 0 or more, and run what falls due until then."""
         self._driver.play(self._play(seconds))
 
     async def aadvance(self, seconds: float) -> None:
@@ -236,6 +240,8 @@ class TestApp:
         await self.aclose()
 
     def _play(self, seconds: float | None) -> Any:
+        if seconds is not None and not 0 <= seconds < math.inf:
+            raise ValueError(f"advance({seconds!r}): time passes by a number of seconds, 0 or more")
         check_environment(self._stage.subject.manifest.functions)
         return self._stage.play(seconds)
 

@@ -38,12 +38,17 @@ Contents = Mapping[str, Sequence[Entry]]
 
 
 def contents_of(arrivals: Arrivals) -> Contents:
-    """What lies in the topics now, but for those in which events wait for another attempt."""
+    """What lies in the topics now, but for those in which events wait for another attempt.
+
+    On a log without transactions, without what repeats: it may be there twice.
+    """
     names = [name for name in arrivals.disk.topics if name.endswith(".dlt") or not is_internal(name)]
-    cluster = arrivals.disk.cluster
-    return {
-        name: [_entry(DeadLetter.of(*found, cluster)) for found in arrivals.records(name)] for name in sorted(names)
+    disk = arrivals.disk
+    found = {
+        name: [_entry(DeadLetter.of(*record, disk.cluster)) for record in arrivals.records(name)]
+        for name in sorted(names)
     }
+    return found if disk.transactional else {name: list(dict.fromkeys(entries)) for name, entries in found.items()}
 
 
 def differences(expected: Contents, found: Contents, ordered: set[str]) -> list[str]:

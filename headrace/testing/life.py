@@ -22,6 +22,8 @@ from headrace.testing.subject import Subject
 from headrace.triggers.brokers.memory import Disk, Faults, MemoryLog
 
 _POLL_S = 3600.0  # nobody has to look around: all that happens here is told
+_FEED_S = 1.0  # but for a retry topic that is new
+_KAFKAS_LIMIT = 3000  # bytes of progress, of the 4096 of text that Kafka takes
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,15 @@ class Life:
         self._world = world
         self._disk = disk
         self._pools: list[LocalPool] = []
-        self.log = MemoryLog(disk, self.clock, world.faults, name="runtime", idle_s=_POLL_S, on_kill=self._die)
+        self.log = MemoryLog(
+            disk,
+            self.clock,
+            world.faults,
+            name="runtime",
+            idle_s=_POLL_S if disk.transactional else _FEED_S,
+            progress_limit=None if disk.transactional else _KAFKAS_LIMIT,
+            on_kill=self._die,
+        )
         plan = Plan(
             world.subject.app, world.subject.manifest, self._pool, watched=True, topics=dict(world.subject.topics)
         )

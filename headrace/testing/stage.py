@@ -21,6 +21,7 @@ from headrace.testing.subject import Subject
 from headrace.testing.writes import CrashPoint, Writes
 from headrace.triggers.brokers.memory import Disk
 from headrace.triggers.brokers.memory.disk import Owner
+from headrace.triggers.brokers.refusal import refuse_delayed
 
 _TOLERANCE_S = 1e-9
 _PRELUDE_S = 1.0  # in which the runtime takes its partitions over and writes that down
@@ -37,11 +38,12 @@ class Stage:
         seed: int,
         start_ms: int,
         timeouts: bool,
+        transactions: bool,
         crash: CrashPoint | None = None,
     ) -> None:
         self.subject = subject
         self.lives = 0
-        self.disk = Disk(cluster="test", default_partitions=partitions)
+        self.disk = Disk(transactions, cluster="test", default_partitions=partitions)
         self.arrivals = Arrivals(self.disk)
         self.history = History(subject.app, self.disk.cluster, lambda: self.now)
         self.writes = Writes(self.history, crash)
@@ -49,8 +51,11 @@ class Stage:
         self._world = World(subject, self.history, self.writes, dice, start_ms, timeouts)
         self._life: Life | None = None
         self._begin(-_PRELUDE_S, deque())
-        for _ in self.play(_PRELUDE_S):
-            raise AssertionError("user code is to run before there is an event: this is a bug of headrace")
+        try:
+            self._take_over()
+        except BaseException:
+            self.drop()
+            raise
 
     @property
     def life(self) -> Life:
@@ -72,7 +77,7 @@ class Stage:
     def append(self, append: Append) -> Position:
         """Append a record, to a topic that is made if need be."""
         name = append.topic
-        self.life  # noqa: B018  (raises if it is over)
+        refuse_delayed([append], self.life.log.features)
         if name not in self.disk.topics:
             self.disk.ensure([self.subject.topics.get(name, TopicSpec(name))])
         (position,) = self.disk.apply([self.disk.placed(append)], self.now_ms)
@@ -100,7 +105,7 @@ class Stage:
     def leave(self) -> Iterator[Job]:
         """What is to be done until the runtime has ended in order."""
         life, leaving = self.life, self.life.leave()
-        while not leaving.done():
+        while not (leaving.done() or life.is_dead):
             life.turn()
             if life.jobs:
                 yield life.jobs[0]
@@ -109,7 +114,8 @@ class Stage:
                 self._pass_time(None)
         self._life = None
         life.loop.bury()
-        leaving.result()
+        if not life.is_dead:
+            leaving.result()
 
     def drop(self) -> None:
         """End without running anything."""
@@ -121,6 +127,10 @@ class Stage:
     def complaints(self) -> list[BaseException]:
         """What went wrong when setups were closed."""
         return self._world.complaints
+
+    def _take_over(self) -> None:
+        for _ in self.play(_PRELUDE_S):
+            raise HeadraceError("user code is to run before there is an event: this is a bug of headrace")
 
     def _begin(self, now: float, jobs: deque[Job]) -> None:
         self.lives += 1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from headrace import Batch, Context, Reject, Retry, function
+from headrace import Batch, BrokerError, Context, DeclarationError, Reject, Retry, function
 from headrace.runtime.ports import Settlement
 from headrace.testing import CrashReport, TestApp, check_crash_points, crash_points
 from headrace.triggers.brokers.memory import MemoryLog
@@ -131,6 +131,43 @@ def test_the_next_runtime_sets_up_anew_and_what_the_last_one_had_is_closed() -> 
     states.clear()
     report = check_crash_points(scenario, stateful, partitions=1)
     assert states.count("open") == states.count("closed") > report.crashes
+
+
+# -- without transactions ---------------------------------------------------------------------------------------------
+
+
+@function("orders", emits="tried", retry=steadily, order="none")
+def loosely(order: Order, ctx: Context) -> Mail:
+    if ctx.attempt < 3:
+        raise ConnectionError("no server")
+    return Mail(order=order.id)
+
+
+def test_without_transactions_events_may_be_there_twice_and_none_is_lost() -> None:
+    most: list[int] = []
+
+    def scenario(app: TestApp) -> None:
+        orders(app)
+        app.run_until_idle()
+        ids = [mail.id for mail in app.topic("emails")]
+        assert len(set(ids)) == 3
+        most.append(len(ids))
+
+    check_crash_points(scenario, confirm, loosely, partitions=1, transactions=False)
+    assert most[0] == 3
+    assert max(most) > 3
+
+
+def test_without_transactions_what_needs_them_is_refused() -> None:
+    with pytest.raises(DeclarationError, match="guarantee='effectively-once' needs transactions"):
+        TestApp(archive, transactions=False)
+    with pytest.raises(BrokerError, match="cannot keep an event back"):
+        TestApp(confirm, transactions=False).emit("orders", Order(id="1"), delay=1)
+
+
+def test_without_transactions_what_forgets_is_found_too() -> None:
+    with pytest.raises(AssertionError, match="'emails': missing: Mail"):
+        check_crash_points(forgetful, only_once, partitions=1, transactions=False)
 
 
 # -- as a decorator ---------------------------------------------------------------------------------------------------
