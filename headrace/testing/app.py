@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Self, TypedDict
 
 from typing_extensions import Unpack
@@ -24,7 +24,7 @@ from headrace.testing import register
 from headrace.testing.driver import Driver
 from headrace.testing.stage import Stage
 from headrace.testing.story import told
-from headrace.testing.subject import Subject, subject_at, subject_of
+from headrace.testing.subject import Function, Subject, subject_at, subject_of
 from headrace.testing.views import Attempt, DeadLetter, StoredEvent
 from headrace.testing.writes import CrashPoint
 
@@ -69,9 +69,7 @@ class TestApp:
 
     __test__ = False  # pytest shall not look for tests in it
 
-    def __init__(
-        self, *functions: Callable[..., Any] | ModuleType, app: str = "test", **options: Unpack[AppOptions]
-    ) -> None:
+    def __init__(self, *functions: Function, app: str = "test", **options: Unpack[AppOptions]) -> None:
         self._set(subject_of(functions, app), options)
 
     @classmethod

@@ -14,19 +14,16 @@ from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 from typing_extensions import Unpack
 
 from headrace.testing.app import AppOptions, TestApp
 from headrace.testing.comparison import Contents, contents_of, differences, ordered_topics
-from headrace.testing.subject import Subject, subject_at, subject_of
+from headrace.testing.subject import Function, Subject, subject_at, subject_of
 from headrace.testing.writes import CrashPoint
 
 R = TypeVar("R")
-
-Function = Callable[..., Any] | ModuleType
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from typing_extensions import Unpack
 
 from headrace.testing.app import AppOptions, TestApp
-from headrace.testing.subject import subject_at
+from headrace.testing.subject import Function, subject_at
 
 _PARTS = {"_driver", "_emitted", "_finalizer", "_stage"}
 
@@ -22,9 +20,7 @@ class AppFixture(TestApp):
         self._folder = folder
         self._others: list[TestApp] = []
 
-    def __call__(
-        self, *functions: Callable[..., Any] | ModuleType, app: str = "test", **options: Unpack[AppOptions]
-    ) -> TestApp:
+    def __call__(self, *functions: Function, app: str = "test", **options: Unpack[AppOptions]) -> TestApp:
         """A `TestApp` of these functions, which ends with the test. Raises as `TestApp` does."""
         self._others.append(made := TestApp(*functions, app=app, **options))
         return made

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 from headrace.functions import cloudevents
 from headrace.functions.codec import type_name
 from headrace.functions.payload import payload_of
-from headrace.runtime.ports import Append, Partition, Record
+from headrace.runtime.ports import Partition, Record
 from headrace.sandbox.headers import unpack
 from headrace.sandbox.outcome import Emitted
 
@@ -131,7 +131,7 @@ class Attempt:
         return f"{head}  {self.outcome}{said}{emitted}{again}{lost}"
 
 
-def emitted_views(emits: Iterable[Emitted | Append], cluster: str) -> tuple[StoredEvent, ...]:
+def emitted_views(emits: Iterable[Emitted], cluster: str) -> tuple[StoredEvent, ...]:
     """What a handler emits, before it lies anywhere."""
     return tuple(
         StoredEvent.of((one.topic, one.partition), Record(-1, one.timestamp, one.key, one.value, one.headers), cluster)
