@@ -13,10 +13,10 @@ import click
 
 from headrace.cli import plan
 from headrace.cli.amounts import UNLIMITED, duration, limit, parse_retention, parse_size, size
-from headrace.cli.where import known_topic
 from headrace.cli.lag import document_of as lag_document
 from headrace.cli.options import broker_option, json_option, settings_from
 from headrace.cli.output import print_json, print_table, say
+from headrace.cli.where import known_topic
 
 if TYPE_CHECKING:
     from headrace.runtime.ports import Lag, Store, TopicInfo

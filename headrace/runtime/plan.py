@@ -9,8 +9,8 @@ from headrace.functions.names import dead_letter_topic_of
 from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.ports import TopicSpec
 from headrace.runtime.retrytopic import retry_topics_of
+from headrace.runtime.workers import Pool
 from headrace.sandbox.manifest import FunctionSpec, Manifest
-from headrace.sandbox.pool import Pool
 from headrace.sandbox.process import WorkerSpec
 from headrace.sandbox.wire import Outlet
 

@@ -26,6 +26,7 @@ from headrace.runtime.shard import Shard
 from headrace.runtime.start import progress_at
 from headrace.runtime.state import BROKER_AWAY, State, Status
 from headrace.runtime.terms import Terms
+from headrace.runtime.workers import RenewablePool
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.process import WorkerSpec
 from headrace.sandbox.wire import Origin
@@ -97,6 +98,7 @@ class Subscription:
         Raises `HeadraceError` if no worker can serve them; then nothing has changed.
         """
         pool = self.dispatch.pool
+        assert isinstance(pool, RenewablePool)
         fresh = await pool.try_out(worker)
         self.spec, self.terms = spec, terms
         for shard in self._shards.values():

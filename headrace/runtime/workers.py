@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from headrace.sandbox.process import WorkerSpec
 from headrace.sandbox.wire import Chunk
 
 
@@ -53,6 +54,11 @@ class Pool(Protocol):
         ...
 
     @property
+    def leaving(self) -> Sequence[Worker]:
+        """The workers that take no more work, and may still run some."""
+        ...
+
+    @property
     def starting(self) -> int:
         """How many are being started."""
         ...
@@ -67,4 +73,20 @@ class Pool(Protocol):
 
     async def close(self, grace: float) -> None:
         """Stop all workers, killing what has not ended after `grace` seconds. Returns when they are gone."""
+        ...
+
+
+@runtime_checkable
+class RenewablePool(Pool, Protocol):
+    """A pool whose workers can be replaced by those of newer code."""
+
+    async def try_out(self, spec: WorkerSpec, /) -> Worker | None:
+        """Start a worker as `spec` says, beside those that serve; None where none serves that it could replace.
+
+        Raises `HeadraceError` if it cannot serve. Nothing has changed until `renew`.
+        """
+        ...
+
+    def renew(self, spec: WorkerSpec, fresh: Worker | None, /, *, least: int, most: int, idle: float) -> None:
+        """From now on workers are as `spec` says, `fresh` from `try_out` the first. The others end what they run."""
         ...

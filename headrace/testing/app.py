@@ -17,7 +17,7 @@ from headrace.delay import due_ms
 from headrace.functions import cloudevents
 from headrace.functions.codec import HeadersIn, encode, encode_headers, encode_key
 from headrace.producer import Position
-from headrace.runtime.engine import dead_letter_topic
+from headrace.runtime.plan import dead_letter_topic
 from headrace.runtime.ports import Append
 from headrace.sandbox.headers import pack
 from headrace.testing import register

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from headrace.functions.names import is_internal
-from headrace.runtime.engine import dead_letter_topic
+from headrace.runtime.plan import dead_letter_topic
 from headrace.testing.arrivals import Arrivals
 from headrace.testing.subject import Subject
 from headrace.testing.views import DeadLetter, StoredEvent

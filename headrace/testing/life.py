@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from random import Random
 
 from headrace.runtime.dispatch import Dispatch
-from headrace.runtime.engine import Engine, Plan
+from headrace.runtime.engine import Engine
 from headrace.runtime.hooks import hooks_of
+from headrace.runtime.plan import Plan
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.wire import VERSION, Outlet, Start, Target
 from headrace.testing.history import History

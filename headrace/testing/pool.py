@@ -148,6 +148,7 @@ class LocalPool:
         self.problem: str | None = None
         self.starting = 0
         self.workers: list[LocalWorker] = []
+        self.leaving: Sequence[LocalWorker] = ()  # its code is never replaced
         self.dispatch = dispatch
         self._bench = bench
         self._loop = loop

@@ -6,8 +6,8 @@ import json
 import subprocess
 
 import pytest
-from harness import Shell
 from foreground import CTRL_C, CTRL_D, CTRL_Z, at_terminal
+from harness import Shell
 
 FUNCTIONS = """
 import asyncio
