@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from harness import Shell
+from kafkaclient import fresh
+from kafkaserver import KafkaServer
 
 FUNCTIONS = '''
 import datetime
@@ -219,6 +221,32 @@ def test_a_place_where_nothing_is_is_told_with_what_there_is(shop: Shell) -> Non
     assert "short/0 has no event at offset 0 any more, retention deleted it" in refused("short:0:0")
     assert "compact/0 has no event at offset 1: it was compacted away" in refused("compact:0:1")
     assert "the next one is at 3" in refused("compact:0:1")
+
+
+@pytest.mark.timeout(300)  # a broker is started for it
+def test_on_kafka_the_past_is_reopened_just_so(shop: Shell, kafka: KafkaServer) -> None:
+    topic, app = fresh("orders"), fresh("shop")
+    shop.write("functions.py", FUNCTIONS.replace('"orders"', f'"{topic}"'))
+    shop.environment |= {"HEADRACE_BROKER": kafka.url, "HEADRACE_APP": app}
+    shop.run("topics", "create", "seen")
+    shop.run("run", "--until-idle")  # which creates the topics
+    position = shop.json("emit", topic, '{"order_id": "broken"}', "--type", "order.refunded", "--key", "k")
+    place = f"{topic}:{position['partition']}:{position['offset']}"
+    result = shop.json("invoke", "functions.py::look", "--from", place, code=1)
+    assert (result["from"]["id"], result["from"]["key"], result["error"]["message"]) == (
+        position["id"],
+        "k",
+        "it is broken",
+    )
+    beyond = shop.run("invoke", "functions.py::look", "--from", f"{topic}:{position['partition']}:9", code=1)
+    assert f"has no event at offset 9 yet: the last one is at {position['offset']}" in beyond.stderr
+    shop.run("run", "--until-idle")
+    (letter,) = shop.tail(f"{app}.look.dlt")
+    told = shop.json("invoke", "functions.py::look", "--from", f"{app}.look.dlt:{letter['partition']}:0", code=1)[
+        "from"
+    ]
+    assert told["origin"] == {name: position[name] for name in ("topic", "partition", "offset")}
+    assert (told["function"], told["attempt"], told["id"]) == ("look", 2, position["id"])
 
 
 @pytest.mark.parametrize(
