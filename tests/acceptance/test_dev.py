@@ -41,8 +41,9 @@ async def count(sent: Sent) -> None:
 class Shop(Shell):
     """A folder with functions, and `headrace dev` in it."""
 
-    def define(self, more: str = "", *, attempts: int = 3) -> Path:
-        return self.write("functions.py", FUNCTIONS.replace("ATTEMPTS", str(attempts)) + more)
+    def define(self, more: str = "", *, attempts: int = 3, mended: bool = False) -> Path:
+        text = FUNCTIONS.replace("ATTEMPTS", str(attempts)).replace("n == 13", "n == 14" if mended else "n == 13")
+        return self.write("functions.py", text + more)
 
     @contextmanager
     def dev(self, *arguments: str, columns: int = 160) -> Iterator[Terminal]:
@@ -259,13 +260,27 @@ def test_r_says_why_an_event_that_was_discarded_cannot_be_rerun(shop: Shop) -> N
         dev.end()
 
 
+def test_an_event_that_failed_is_handled_by_the_code_that_was_mended_for_it(shop: Shop) -> None:
+    with shop.dev() as dev:
+        dev.until("keys:")
+        shop.order(13)
+        place = dev.until("failed 1/3 -> again in 10.0 min")
+        shop.define(mended=True)
+        place = dev.until("new code: confirm", dev.until("reloaded in", place))
+        dev.type("r")
+        dev.until("done 2/3  -> emails Sent", dev.until("rerunning confirm", place))
+        dev.end()
+
+
 def test_after_each_reload_the_last_failed_event_is_rerun_if_asked_for(shop: Shop) -> None:
     with shop.dev("--rerun-last-failed") as dev:
         dev.until("keys:")
         shop.order(13)
         place = dev.until("failed 1/3 -> again in 10.0 min")
         shop.define("\nx = 1\n")
-        dev.until("failed 2/3", dev.until("rerunning confirm", dev.until("reloaded in", place)))
+        place = dev.until("failed 2/3", dev.until("rerunning confirm", dev.until("reloaded in", place)))
+        shop.define(mended=True)
+        dev.until("done 3/3  -> emails Sent", dev.until("reloaded in", place))
         dev.end()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -75,12 +76,17 @@ class Failures:
 
 
 class Rerun:
-    """Has an event that failed handled again, whether it waits for its next attempt or was set aside."""
+    """Has an event that failed handled again, whether it waits for its next attempt or was set aside.
 
-    def __init__(self, engine: Engine, store: Store, app: str) -> None:
+    `atomic`: what is appended together is there together, as on the embedded log.
+    """
+
+    def __init__(self, engine: Engine, store: Store, app: str, *, atomic: bool) -> None:
         self._engine = engine
         self._store = store
         self._app = app
+        self._atomic = atomic
+        self._turn = asyncio.Lock()  # a letter is taken once: the next rerun sees it marked
 
     async def of(self, failed: Failed, tell: Callable[[str], None]) -> None:
         """Do it; tell what is about to be done, or why it cannot be. Raises `BrokerError`."""
@@ -88,7 +94,8 @@ class Rerun:
         if subscription is None:
             tell(f"{failed} cannot be rerun: there is no function {failed.function!r} any more")
         elif failed.aside:
-            await self._redrive(failed, subscription, tell)
+            async with self._turn:
+                await self._redrive(failed, subscription, tell)
         elif subscription.hasten(failed.partition, failed.offset):
             tell(f"rerunning {failed}")
         else:
@@ -116,8 +123,9 @@ class Rerun:
         )
         partitions, now_ms = len((await self._store.topics([back]))[back].bounds), SystemClock().now_ms()
         record = redriven(letter, original, self._app, partitions=partitions, now_ms=now_ms)
-        await self._store.append([record])
-        await self._store.append([letter_record(self._app, letter.letter, said_now("redriven"), now_ms)])
+        mark = letter_record(self._app, letter.letter, said_now("redriven"), now_ms)
+        for appends in [[record, mark]] if self._atomic else [[record], [mark]]:
+            await self._store.append(appends)
 
     async def _letter_soon(self, failed: Failed, topic: str) -> DeadLetter | None:
         """The newest dead letter of the event that is open; what was told of just now may not be settled yet."""

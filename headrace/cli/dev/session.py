@@ -31,7 +31,7 @@ from headrace.runtime.settings import Settings
 from headrace.sandbox.manifest import Manifest
 from headrace.sandbox.policy import isolation_level
 from headrace.sandbox.target import find_target
-from headrace.triggers.url import run_folder
+from headrace.triggers.url import is_embedded, run_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class Session:
         return engine_of(shop, store, [self._teller, self._failures], watched=True)
 
     def _controls(self, shop: Workshop, engine: Engine) -> Controls:
-        rerun = Rerun(engine, self._store, shop.app)
+        rerun = Rerun(engine, self._store, shop.app, atomic=is_embedded(self._settings.broker))
         controls = Controls(self._teller, self._failures, rerun, self._settings.broker, self._stops.stop)
         controls.functions = shop.manifest.functions
         return controls

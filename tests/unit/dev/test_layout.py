@@ -45,6 +45,7 @@ DONE = Account(
     spent_ms=12.34,
     emits=(),
     failure=None,
+    code="c0de",
 )
 FAILED = dataclasses.replace(
     DONE, outcome="failed", then="again", again_s=1.3, failure=Failure("mail.MailError", "450 busy", STACK)

@@ -13,7 +13,7 @@ from headrace.cli.dev.code import compared
 from headrace.cli.dev.loads import Loads
 from headrace.cli.dev.scope import Kind
 from headrace.cli.dev.settling import Found, Settling
-from headrace.sandbox.manifest import FunctionSpec, Grants, Manifest, RetryPolicy
+from headrace.sandbox.manifest import BatchPolicy, FunctionSpec, Grants, Manifest, RetryPolicy
 
 GRANTS = Grants(0, None, "none", False, {}, [], [], False, 0, True)
 RETRY = RetryPolicy(3, 1.0, 2.0, 60.0, "none", None)
@@ -66,6 +66,7 @@ SERVED = Manifest([function("a"), function("b")], "code")
         ([function("a"), function("b", topics=["others"])], "other", {Kind.CODE}, Found.DRASTIC),
         ([function("a"), function("b", order="none")], "other", {Kind.CODE}, Found.DRASTIC),
         ([function("a"), function("b", guarantee="effectively-once")], "other", {Kind.CODE}, Found.DRASTIC),
+        ([function("a"), function("b", batch=BatchPolicy(10, 0.5))], "other", {Kind.CODE}, Found.DRASTIC),
     ],
 )
 def test_what_is_found_beside_what_is_served(
