@@ -220,16 +220,20 @@ class Shard:
 
     def hasten(self, origin: Origin, now_ms: int) -> bool:
         """Have the event that lay first at `origin` tried again now; False if it does not wait in place here."""
-        waits = (self._timers, self._charged, self._settling or [])
-        lanes = [entry[-1] for queue in waits for entry in queue]
+        lanes = [lane for _, _, lane in self._timers] + [lane for _, lane in (*self._charged, *(self._settling or ()))]
         for lane in dict.fromkeys(lanes):
             for record in (*lane.returned, *lane.waiting):
                 if record.offset in self.progress.ledger and self._arrivals.origin(record.offset) == origin:
-                    for queue in waits:
-                        queue[:] = [(now_ms, *rest) if rest[-1] is lane else (due_ms, *rest) for due_ms, *rest in queue]
-                    heapify(self._timers)
+                    self._make_due(lane, now_ms)
                     return True
         return False
+
+    def _make_due(self, hastened: Lane, now_ms: int) -> None:
+        timers = [(now_ms if lane is hastened else due_ms, turn, lane) for due_ms, turn, lane in self._timers]
+        heapify(timers)
+        self._timers = timers
+        for charges in (self._charged, self._settling or []):
+            charges[:] = [(now_ms if lane is hastened else due_ms, lane) for due_ms, lane in charges]
 
     # -- how it stands --------------------------------------------------------------------------------------------
 
