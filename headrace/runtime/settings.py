@@ -88,7 +88,7 @@ def read_settings(folder: Path, **given: Any) -> Settings:
         raise SettingsError(f"{_SOURCES}: {'; '.join([*_unknown(error), *_malformed(error)])}") from None
     except UnreadableVariable as error:
         raise SettingsError(f"{_SOURCES}: {error}: a section is set key by key, as in HEADRACE_KAFKA__KEY=…") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"headrace.toml or pyproject.toml in {folder} is not valid TOML: {error}") from error
     if settings.app is not None and not is_app(settings.app):
         raise SettingsError(f"app={settings.app!r}: an app's name is {APP_RULE}")

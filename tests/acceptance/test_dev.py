@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from harness import Shell
+from kafkaclient import fresh
+from kafkaserver.source import Broker
 from terminal import PATIENCE, Terminal, on_terminal
 
 FUNCTIONS = """
@@ -206,6 +208,8 @@ def test_a_helper_module_and_settings_are_watched_too(shop: Shop) -> None:
         place = dev.until("reloaded in")
         shop.write("headrace.toml", "[functions.nobody]\ntimeout = 3\n")
         place = dev.until("no function has that name; there are: confirm", place)
+        (shop.folder / "headrace.toml").write_bytes(b"\xff")
+        place = dev.until("is not valid TOML", place)
         shop.write("headrace.toml", "[functions.confirm]\ntimeout = 3\n")
         dev.until("mended", place)
         dev.end()
@@ -241,6 +245,23 @@ def test_r_reruns_an_event_that_was_dead_lettered_from_its_letter(shop: Shop) ->
             place = dev.until("from its dead letter", place)
             place = dev.until("failed 1/1 -> dead-lettered", place)
         dev.end()
+    (group,) = shop.json("dlq", "list")
+    assert group["count"] == 1
+
+
+def test_on_kafka_r_reruns_from_the_dead_letter_too_and_e_emits(shop: Shop, kafka: Broker) -> None:
+    topic = fresh("orders")
+    shop.environment |= {"HEADRACE_BROKER": kafka.url, "HEADRACE_APP": fresh("shop")}
+    text = shop.define(attempts=1).read_text()
+    shop.write("functions.py", text.replace('"orders"', f'"{topic}"').replace("n == 13", "n != 1"))
+    with shop.dev() as dev:
+        dev.until("keys:")
+        dev.type("e")
+        place = dev.until("failed 1/1 -> dead-lettered")
+        dev.type("r")
+        place = dev.until("from its dead letter", place)
+        dev.until("failed 1/1 -> dead-lettered", place)
+        assert dev.end() == 0
     (group,) = shop.json("dlq", "list")
     assert group["count"] == 1
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -175,7 +174,7 @@ class Session:
         if not self._wishes.keys:
             yield
             return
-        keys = Keys(sys.stdin.fileno(), controls.pressed)
+        keys = Keys(0, controls.pressed)
         if keys.open():
             self._teller.notice("help", SHORT_HELP)
         try:
