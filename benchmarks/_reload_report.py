@@ -1,0 +1,151 @@
+"""From the edits of all runs to medians, ratios and tables."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from _reload_contender import Contender
+from _reload_outcomes import HANDLERS, HELPER, PARTS
+from _reload_turns import Edit
+
+GOAL_MS = 150.0
+OURS = "headrace"
+_GRAIN_NS = 2_000_000  # times that a contender tells are rounded to a millisecond
+ABOUT = {HANDLERS: "the file that the handlers are in", HELPER: "a module that it imports"}
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a contender: its edits, what became of its events, what it says of its reloads."""
+
+    edits: Sequence[Edit]
+    counts: Mapping[str, int]
+    told: Sequence[Mapping[str, int]]
+
+
+@dataclass(slots=True)
+class Measured:
+    """The runs by contender; the reasons by contender; the machine's load before each run."""
+
+    runs: dict[str, list[Run]]
+    skipped: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    loads: list[float] = field(default_factory=list)
+
+
+def document(contenders: Sequence[Contender], found: Measured) -> dict[str, Any]:
+    measured = {one.name: _contender(one, found.runs[one.name]) for one in contenders if found.runs[one.name]}
+    return {
+        "contenders": measured,
+        "skipped": found.skipped,
+        "failed": found.failed,
+        "goals": [_goal(part, measured) for part in PARTS],
+        "versions": _versions(contenders),
+        "machine": {
+            "cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform(),
+            "loads": found.loads,
+        },
+    }  # fmt: skip
+
+
+def _contender(one: Contender, runs: Sequence[Run]) -> dict[str, Any]:
+    return {
+        "settings": one.settings,
+        "parts": {part: _part(part, runs) for part in PARTS},
+        **{name: sum(run.counts[name] for run in runs) for name in runs[0].counts},
+    }
+
+
+def _part(part: str, runs: Sequence[Run]) -> dict[str, Any]:
+    edits = [[edit for edit in run.edits if edit.part == part] for run in runs]
+    first = [edit.first_ms for each in edits for edit in each]
+    both = [edit.both_ms for each in edits for edit in each]
+    steps = [found for run in runs for edit in run.edits if edit.part == part and (found := steps_of(edit, run.told))]
+    return {
+        "first_ms": _spread(first),
+        "both_ms": _spread(both),
+        "run_medians_ms": [statistics.median(edit.first_ms for edit in each) for each in edits],
+        "steps_ms": {name: _spread([one[name] for one in steps]) for name in (steps[0] if steps else ())},
+        "edits": [{"first_ms": one, "both_ms": other} for one, other in zip(first, both, strict=True)],
+    }
+
+
+def steps_of(edit: Edit, told: Sequence[Mapping[str, int]]) -> dict[str, float]:
+    """From each step to the next, in ms; nothing where nothing was told of this edit."""
+    found = [one for one in told if edit.at_ns - _GRAIN_NS <= one["seen_ns"] <= edit.firsts_ns[-1]]
+    if not found:
+        return {}
+    seen_ms, served_ms = ((found[-1][name] - edit.at_ns) / 1e6 for name in ("seen_ns", "served_ns"))
+    return {"seen": seen_ms, "in place": served_ms - seen_ms, "first outcome": edit.first_ms - served_ms}
+
+
+def _spread(figures: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(figures)
+    p90 = statistics.quantiles(ordered, n=10, method="inclusive")[-1] if len(ordered) > 1 else ordered[0]
+    return {"median": statistics.median(ordered), "p90": p90, "worst": ordered[-1], "best": ordered[0]}
+
+
+def _goal(part: str, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """`reached_ms` is None where it was not measured."""
+    reached = measured[OURS]["parts"][part]["first_ms"]["median"] if OURS in measured else None
+    return {"contender": OURS, "part": part, "goal_ms": GOAL_MS, "reached_ms": reached}
+
+
+def _versions(contenders: Sequence[Contender]) -> dict[str, str]:
+    found = {}
+    for library in sorted({library for one in contenders for library in one.libraries} | {"pydantic"}):
+        try:
+            found[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            found[library] = "not installed"
+    return found
+
+
+def table(found: dict[str, Any]) -> Iterator[str]:
+    """What is printed for people."""
+    machine, measured = found["machine"], found["contenders"]
+    yield f"From rename(2) to the first outcome of new code, {machine['cores']} cores, Python {machine['python']}"
+    yield "load of the machine before each run: " + ", ".join(f"{load:.1f}" for load in machine["loads"])
+    for part in PARTS if measured else ():
+        yield f"\n{part}: {ABOUT[part]}"
+        yield from _rows(part, measured)
+    if measured:
+        yield f"\n  {'':<12} {'events':>7} {'unanswered':>11} {'lost':>6} {'twice':>6}"
+    for name, one in measured.items():
+        yield f"  {name:<12} {one['events']:>7} {one['unanswered']:>11} {one['lost']:>6} {one['twice']:>6}"
+    yield ""
+    for goal in found["goals"]:
+        yield f"goal: {goal['contender']}, {goal['part']}: median <= {goal['goal_ms']:g} ms: {_verdict(goal)}"
+    yield "\nsettings"
+    yield from (f"  {name:<12} {one['settings']}" for name, one in measured.items())
+    for verdict in ("skipped", "failed"):
+        yield from (f"  {name:<12} {verdict}: {reason}" for name, reason in found[verdict].items())
+    yield "versions: " + ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+
+
+def _rows(part: str, measured: Mapping[str, Any]) -> Iterator[str]:
+    ours = measured[OURS]["parts"][part]["first_ms"]["median"] if OURS in measured else None
+    yield f"  {'ms':<12} {'edits':>6} {'median':>8} {'p90':>8} {'worst':>8} {'best':>8} {'both':>8} {'to headrace':>12}"
+    for name, one in measured.items():
+        its = one["parts"][part]
+        first = its["first_ms"]
+        figures = " ".join(f"{first[q]:>8.0f}" for q in ("median", "p90", "worst", "best"))
+        ratio = f"{first['median'] / ours:.1f} x" if ours else "-"
+        yield f"  {name:<12} {len(its['edits']):>6} {figures} {its['both_ms']['median']:>8.0f} {ratio:>12}"
+    for name, one in measured.items():
+        if steps := one["parts"][part]["steps_ms"]:
+            told = ", ".join(f"{step} {its['median']:.0f}" for step, its in steps.items())
+            yield f"  {name} says, medians of each step in ms: {told}"
+
+
+def _verdict(goal: dict[str, Any]) -> str:
+    if goal["reached_ms"] is None:
+        return "not measured"
+    verdict = "reached" if goal["reached_ms"] <= goal["goal_ms"] else "NOT reached"
+    return f"{goal['reached_ms']:.0f} ms, {verdict}"
