@@ -39,7 +39,7 @@ class FastStreamReload:
     """Events are produced with the bare client, one acknowledgement each."""
 
     name = "faststream"
-    libraries = ("faststream", "aiokafka", "watchfiles")
+    libraries: Sequence[str] = ("faststream", "aiokafka", "watchfiles")
     handlers = "app.py"
     on_kafka = True
     settings = (
@@ -53,7 +53,8 @@ class FastStreamReload:
     def source(self, place: Place) -> str:
         return SOURCE.replace("{bootstrap}", place.bootstrap).replace("{name}", place.name)
 
-    def command(self, _place: Place) -> Sequence[str]:
+    def command(self, place: Place) -> Sequence[str]:
+        _ = place
         return [sys.executable, "-m", "faststream", "run", "app:app", "--reload"]
 
     @asynccontextmanager
@@ -69,7 +70,8 @@ class FastStreamReload:
 
             yield send
 
-    def told(self, _place: Place) -> Sequence[Mapping[str, int]]:
+    def told(self, place: Place) -> Sequence[Mapping[str, int]]:
+        _ = place
         return []
 
 

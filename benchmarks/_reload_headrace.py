@@ -39,7 +39,7 @@ class Headrace:
     """Events are appended to the log it reads, with a sync to the disk each."""
 
     name = "headrace"
-    libraries = ("headrace",)
+    libraries: Sequence[str] = ("headrace",)
     handlers = "functions.py"
     on_kafka = False
     settings = (
@@ -54,7 +54,8 @@ class Headrace:
     def source(self, place: Place) -> str:
         return SOURCE.replace("{pipe}", str(place.pipe))
 
-    def command(self, _place: Place) -> Sequence[str]:
+    def command(self, place: Place) -> Sequence[str]:
+        _ = place
         return [*_HEADRACE, "dev", "functions.py", "--json", "--no-keys", "--app", "bench"]
 
     @asynccontextmanager
@@ -82,5 +83,5 @@ def _reloads(said: Path) -> Iterator[Mapping[str, int]]:
     for line in said.read_text().splitlines():
         if '"reload"' not in line or (told := json.loads(line))["kind"] != "reload":
             continue
-        served_ns = int(datetime.fromisoformat(told["time"]).timestamp() * 1e9) - ahead_ns
-        yield {"seen_ns": served_ns - told["duration_ms"] * 1_000_000, "served_ns": served_ns}
+        in_place_ns = int(datetime.fromisoformat(told["time"]).timestamp() * 1e9) - ahead_ns
+        yield {"loading_ns": in_place_ns - told["duration_ms"] * 1_000_000, "in_place_ns": in_place_ns}

@@ -16,6 +16,7 @@ from _reload_turns import Edit
 
 GOAL_MS = 150.0
 OURS = "headrace"
+LOADING, IN_PLACE = "change seen, loading", "told that both functions have it"
 _GRAIN_NS = 2_000_000  # times that a contender tells are rounded to a millisecond
 ABOUT = {HANDLERS: "the file that the handlers are in", HELPER: "a module that it imports"}
 
@@ -77,12 +78,12 @@ def _part(part: str, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def steps_of(edit: Edit, told: Sequence[Mapping[str, int]]) -> dict[str, float]:
-    """From each step to the next, in ms; nothing where nothing was told of this edit."""
-    found = [one for one in told if edit.at_ns - _GRAIN_NS <= one["seen_ns"] <= edit.firsts_ns[-1]]
+    """What a contender told of this reload, beside its outcomes, in ms after the edit; nothing if it told nothing."""
+    found = [one for one in told if edit.at_ns - _GRAIN_NS <= one["loading_ns"] <= edit.firsts_ns[-1]]
     if not found:
         return {}
-    seen_ms, served_ms = ((found[-1][name] - edit.at_ns) / 1e6 for name in ("seen_ns", "served_ns"))
-    return {"seen": seen_ms, "in place": served_ms - seen_ms, "first outcome": edit.first_ms - served_ms}
+    loading_ms, in_place_ms = ((found[-1][name] - edit.at_ns) / 1e6 for name in ("loading_ns", "in_place_ns"))
+    return {LOADING: loading_ms, "first outcome": edit.first_ms, "both": edit.both_ms, IN_PLACE: in_place_ms}
 
 
 def _spread(figures: Sequence[float]) -> dict[str, float]:
@@ -141,7 +142,7 @@ def _rows(part: str, measured: Mapping[str, Any]) -> Iterator[str]:
     for name, one in measured.items():
         if steps := one["parts"][part]["steps_ms"]:
             told = ", ".join(f"{step} {its['median']:.0f}" for step, its in steps.items())
-            yield f"  {name} says, medians of each step in ms: {told}"
+            yield f"  {name}, medians in ms after the edit: {told}"
 
 
 def _verdict(goal: dict[str, Any]) -> str:

@@ -48,7 +48,7 @@ class UvicornReload:
     """Requests come over a connection each, one to each handler; one that is refused or cut off is not made again."""
 
     name = "uvicorn"
-    libraries = ("uvicorn", "watchfiles")
+    libraries: Sequence[str] = ("uvicorn", "watchfiles")
     handlers = "app.py"
     on_kafka = False
     settings = "uvicorn app:app --reload --no-access-log, with watchfiles, else default; a request is made only once"
@@ -56,7 +56,8 @@ class UvicornReload:
     def lacks(self) -> str | None:
         return None
 
-    def source(self, _place: Place) -> str:
+    def source(self, place: Place) -> str:
+        _ = place
         return SOURCE
 
     def command(self, place: Place) -> Sequence[str]:
@@ -72,7 +73,8 @@ class UvicornReload:
 
         yield send
 
-    def told(self, _place: Place) -> Sequence[Mapping[str, int]]:
+    def told(self, place: Place) -> Sequence[Mapping[str, int]]:
+        _ = place
         return []
 
 

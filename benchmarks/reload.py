@@ -24,10 +24,10 @@ their default delays. Edits are at least 1.1 s apart, in favour of those two: Py
 run old code after two edits of one size within a second. FastStream's broker, if started here, does not wait for more
 members of a new group (`group.initial.rebalance.delay.ms=0`, by default 3 s), in its favour too.
 
-`--verbose` prints each edit on stderr, and for headrace the steps that it tells of itself, to a millisecond: the change
-was seen and loading began; the new code was in place for both functions; the first outcome. What is not installed is
-left out, with the reason: `make bench` installs the contenders, else `pip install --group bench`. Compare ratios, not
-single figures.
+`--verbose` prints for each edit, on stderr, what headrace tells of its reload beside the outcomes, to a millisecond:
+the change was seen and loading began; both functions have the new code. Medians of these are in the tables. What is not
+installed is left out, with the reason: `make bench` installs the contenders, else `pip install --group bench`. Compare
+ratios, not single figures, and measure on an idle machine: what starts processes waits for cores more than once.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _print_steps(found: Measured) -> None:
         for edit in runs[-1].edits if runs else ():
             if steps := steps_of(edit, runs[-1].told):
                 told = ", ".join(f"{step} {ms:.0f}" for step, ms in steps.items())
-                print(f"{name}: {edit.part}: {told}; both {edit.both_ms:.0f} ms", file=sys.stderr)
+                print(f"{name}: {edit.part}: {told}", file=sys.stderr)
 
 
 def _free_port() -> int:
