@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from _kafka_work import Failed
 from _reload_contender import Place
 from _reload_project import document
 from _reload_stream import Send
@@ -78,9 +79,14 @@ class FastStreamReload:
 @asynccontextmanager
 async def _topic(place: Place) -> AsyncIterator[None]:
     from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+    from aiokafka.errors import KafkaConnectionError
 
     admin = AIOKafkaAdminClient(bootstrap_servers=place.bootstrap)
-    await admin.start()
+    try:
+        await admin.start()
+    except KafkaConnectionError as error:
+        await admin.close()
+        raise Failed(f"there is no Kafka broker at {place.bootstrap}") from error
     try:
         await admin.create_topics([NewTopic(place.name, num_partitions=4, replication_factor=1)])
         try:

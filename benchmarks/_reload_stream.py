@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from _kafka_work import Failed
+
 PERIOD_S = 0.005
 
 Send = Callable[[int], Awaitable[bool]]
@@ -32,8 +34,10 @@ class Stream:
             await asyncio.gather(flow, return_exceptions=True)
 
     async def settled(self) -> None:
-        """Until all that was sent is answered. Raises what sending raised."""
-        await asyncio.gather(*self._under_way)
+        """Until all that was sent is answered. Raises `Failed` if some could not be sent."""
+        for end in await asyncio.gather(*self._under_way, return_exceptions=True):
+            if isinstance(end, BaseException):
+                raise Failed(f"an event could not be sent: {type(end).__name__}: {end}") from end
 
     async def _flow(self) -> None:
         loop = asyncio.get_running_loop()

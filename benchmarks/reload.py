@@ -70,7 +70,8 @@ async def measure(
             try:
                 kafka = await stack.enter_async_context(broker(bootstrap))
             except SystemExit as reason:  # the others are measured all the same
-                found.skipped.update((one.name, str(reason)) for one in contenders if one.on_kafka)
+                told = str(reason).replace("\n", " ")
+                found.skipped.update((one.name, told) for one in contenders if one.on_kafka)
         for number in range(runs):
             print(f"run {number + 1} of {runs}", file=sys.stderr)
             found.loads.append(os.getloadavg()[0])
@@ -106,8 +107,7 @@ async def _run(contenders: Sequence[Contender], kafka: str, edits: int, found: M
                     await _edit(turn, part, found)
         for turn in started:
             if turn.contender.name not in found.failed:
-                counts = await turn.counted()
-                found.runs[turn.contender.name].append(Run(turn.edits, counts, turn.contender.told(turn.place)))
+                await _count(turn, found)
 
 
 async def _edit(turn: Turns, part: str, found: Measured) -> None:
@@ -120,6 +120,15 @@ async def _edit(turn: Turns, part: str, found: Measured) -> None:
         found.failed[name] = str(reason)
         return
     print(f"{name}: {part}: {edit.first_ms:.0f} ms, both {edit.both_ms:.0f} ms", file=sys.stderr)
+
+
+async def _count(turn: Turns, found: Measured) -> None:
+    try:
+        counts = await turn.counted()
+    except Failed as reason:
+        found.failed[turn.contender.name] = str(reason)
+        return
+    found.runs[turn.contender.name].append(Run(turn.edits, counts, turn.contender.told(turn.place)))
 
 
 def _print_steps(found: Measured) -> None:
