@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +55,7 @@ class Turns:
     process: asyncio.subprocess.Process
     edits: list[Edit] = field(default_factory=list)
     _begun: int = 0  # events sent before it served, some of them to nobody
+    _quiet: int = 0  # events that were waited for
     _rested_s: float = 0.0
 
     async def begin(self) -> None:
@@ -62,7 +63,7 @@ class Turns:
         async with self.stream.flowing():
             await self._until(lambda: len(self.outcomes.firsts(HANDLERS, 1)) == len(FUNCTIONS), START_S, "it serves")
         await self.stream.settled()
-        self._begun = self.stream.sent
+        self._begun = self._quiet = self.stream.sent
         self._rest()
 
     async def edit(self, part: str) -> Edit:
@@ -76,26 +77,33 @@ class Turns:
             version = self.project.versions[part]
             runs = f"the new {part} run"
             await self._until(lambda: len(self.outcomes.firsts(part, version)) == len(FUNCTIONS), RELOAD_S, runs)
+        await self._handled(self._quiet)
+        self._quiet = self.stream.sent
         self._rest()
         self.edits.append(Edit(part, at_ns, tuple(self.outcomes.firsts(part, version))))
         return self.edits[-1]
 
     async def counted(self) -> Mapping[str, int]:
         """What became of all that was sent since it served."""
-        await self.stream.settled()
-        sent = range(self._begun, self.stream.sent)
-        taken = [number for number in sent if number not in self.stream.refused]
-        with suppress(TimeoutError):
-            while any(map(self.outcomes.missing, taken)):
-                async with asyncio.timeout(QUIET_S):
-                    await self.outcomes.more()
-        lost = sum(map(self.outcomes.missing, taken))
+        await self._handled(self._begun)
+        sent, taken = range(self._begun, self.stream.sent), self._taken(self._begun)
         return {
             "events": len(sent),
             "unanswered": len(sent) - len(taken),
-            "lost": lost,
+            "lost": sum(map(self.outcomes.missing, taken)),
             "twice": self.outcomes.repeated(sent),
         }
+
+    async def _handled(self, since: int) -> None:
+        """Until all events from that one on are, or no more come: what is left to do is not for the next one's turn."""
+        await self.stream.settled()
+        with suppress(TimeoutError):
+            while any(map(self.outcomes.missing, self._taken(since))):
+                async with asyncio.timeout(QUIET_S):
+                    await self.outcomes.more()
+
+    def _taken(self, since: int) -> Sequence[int]:
+        return [number for number in range(since, self.stream.sent) if number not in self.stream.refused]
 
     def _rest(self) -> None:
         self._rested_s = _now_s()

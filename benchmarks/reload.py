@@ -7,15 +7,16 @@ Each contender serves the same small project: a pydantic model, two handlers in 
 In each run all are started, then take turns until each has had N edits of the handlers' file and N of the shared
 module. A turn: its stream begins, an event every 5 ms, on the embedded log, on a topic of a local Kafka broker, or a
 pair of requests over HTTP; when it is handled, the new version of the file is written beside it and put in its place
-by rename(2). The stream goes on until both handlers run the new code. Out of its turn a contender's stream stands
-still, so that what is measured has the machine for itself but for what the others do when idle.
+by rename(2). The stream goes on until both handlers run the new code, then what it has sent is handled. Out of its turn
+a contender's stream stands still, so that what is measured has the machine for itself but for what the others do when
+idle.
 
 The clock. It starts right before rename(2). It stops when a handler that runs the new code is called: each tells that
 through a pipe, with the time of the system's monotonic clock, its event, and the versions it runs. "first" is the
 first handler to do so, "both" the other.
 
-What is lost or handled twice is counted by the events' numbers, once the stream of the last turn was handled.
-"unanswered" are HTTP requests that were refused, cut off or answered with an error; a request is made only once.
+What is lost or handled twice is counted by the events' numbers. "unanswered" are HTTP requests that were refused, cut
+off or answered with an error; a request is made only once.
 
 What is not the same. headrace swaps the workers of each function and keeps the consumers; each event is appended and
 settled with a sync to the disk. FastStream and uvicorn stop the process, then start a new interpreter; requests that
