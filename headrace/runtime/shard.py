@@ -11,8 +11,6 @@ again before the settlement that charges it is durable.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from heapq import heapify, heappop, heappush
-from itertools import count
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -33,6 +31,7 @@ from headrace.runtime.retrytopic import Deferred
 from headrace.runtime.room import Room
 from headrace.runtime.terms import Terms
 from headrace.runtime.verdict import Again, Finish, GiveBack, SetAside, Verdict, judge
+from headrace.runtime.waits import Waits
 from headrace.sandbox.outcome import NOT_RUN, Crashed, Done, Emitted, Failure, Outcome
 from headrace.sandbox.wire import Chunk, Origin, Task
 
@@ -56,10 +55,8 @@ class Shard:
         self._batching = Batching(terms.batch, self._lanes) if terms.batch else None
         self._flights = Flights()
         self._appends: list[Append] = []
-        self._charged: list[tuple[int, Lane]] = []
-        self._timers: list[tuple[int, int, Lane]] = []
-        self._turns = count()  # of equal due times, the first charged goes first
-        self._settling: list[tuple[int, Lane]] | None = None
+        self._waits = Waits()
+        self._settling = False
         self._room = Room(terms.progress_limit)
         self._admission = Admission(progress, self._room)
         self._announcement = Announcement(progress)
@@ -184,13 +181,14 @@ class Shard:
 
     def settlement(self) -> Settlement | None:
         """What is to be made durable now; None if there is nothing new or one is under way."""
-        if self._settling is not None:
+        if self._settling:
             return None
         for decision in self._admission.again():
             self._carry_out(decision)
         if not self._dirty:
             return None
-        self._settling, self._charged = self._charged, []
+        self._settling = True
+        self._waits.settling()
         appends, self._appends = self._appends, []
         self._dirty = False
         data = self._room.encoded(self.progress)
@@ -198,42 +196,29 @@ class Shard:
 
     def settled(self) -> None:
         """The settlement under way is durable: what it charged may be tried again when due."""
-        for due_ms, lane in self._settling or ():
-            heappush(self._timers, (due_ms, next(self._turns), lane))
-        self._settling = None
+        self._waits.settled()
+        self._settling = False
         if not self._dirty:  # else the start may have been decided after the settlement was taken
             self._announcement.settled()
 
     def wake(self, now_ms: int) -> int | None:
         """Release what is due; when the next one is (milliseconds since 1970), None if nothing waits."""
         self._promote(now_ms)
-        while self._timers and self._timers[0][0] <= now_ms:
-            self._lanes.release(heappop(self._timers)[2])
+        for lane in self._waits.release(now_ms):
+            self._lanes.release(lane)
         self._bury(now_ms)
         full_ms = None if self._batching is None else self._batching.look(now_ms)
-        due_ms = [self._timers[0][0]] if self._timers else []
-        if (next_ms := self._arrivals.next_due_ms) is not None:
-            due_ms.append(next_ms)
-        if full_ms is not None:
-            due_ms.append(full_ms)
-        return min(due_ms, default=None)
+        dues_ms = (self._waits.next_ms, self._arrivals.next_due_ms, full_ms)
+        return min((due_ms for due_ms in dues_ms if due_ms is not None), default=None)
 
     def hasten(self, origin: Origin, now_ms: int) -> bool:
         """Have the event that lay first at `origin` tried again now; False if it does not wait in place here."""
-        lanes = [lane for _, _, lane in self._timers] + [lane for _, lane in (*self._charged, *(self._settling or ()))]
-        for lane in dict.fromkeys(lanes):
+        for lane in self._waits.lanes:
             for record in (*lane.returned, *lane.waiting):
                 if record.offset in self.progress.ledger and self._arrivals.origin(record.offset) == origin:
-                    self._make_due(lane, now_ms)
+                    self._waits.hasten(lane, now_ms)
                     return True
         return False
-
-    def _make_due(self, hastened: Lane, now_ms: int) -> None:
-        timers = [(now_ms if lane is hastened else due_ms, turn, lane) for due_ms, turn, lane in self._timers]
-        heapify(timers)
-        self._timers = timers
-        for charges in (self._charged, self._settling or []):
-            charges[:] = [(now_ms if lane is hastened else due_ms, lane) for due_ms, lane in charges]
 
     # -- how it stands --------------------------------------------------------------------------------------------
 
@@ -294,12 +279,12 @@ class Shard:
     @property
     def unsettled(self) -> bool:
         """Whether something decided is not durable yet."""
-        return self._dirty or self._settling is not None
+        return self._dirty or self._settling
 
     @property
     def waiting(self) -> int:
         """How many events wait for another attempt."""
-        return self._arrivals.waiting + len(self._timers) + len(self._charged) + len(self._settling or ())
+        return self._arrivals.waiting + len(self._waits)
 
     # -- the steps ------------------------------------------------------------------------------------------------
 
@@ -425,7 +410,7 @@ class Shard:
         if self._batching is not None:
             self._batching.set_apart(record.offset)
         self._lanes.hold(lane, record)
-        self._charged.append((due_ms, lane))
+        self._waits.charge(due_ms, lane)
         self._announcement.withdraw()
         self._dirty = True
 
@@ -511,7 +496,7 @@ class Shard:
             charge = self.progress.ledger.get(record.offset)
             if charge is not None and charge.due_ms > now_ms:
                 lane = self._lanes.hold_waiting(self._lanes.key_of(record))
-                heappush(self._timers, (charge.due_ms, next(self._turns), lane))
+                self._waits.add(charge.due_ms, lane)
 
     def __repr__(self) -> str:
         topic, partition = self.partition

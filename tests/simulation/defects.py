@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from heapq import heappush
 from typing import Any
 from unittest.mock import patch
 
@@ -70,9 +69,7 @@ def _attempts_kept_in_memory_only() -> AbstractContextManager[Any]:
 def _retry_before_the_ledger_is_durable() -> AbstractContextManager[Any]:
     def settlement(self: Shard) -> Settlement | None:
         if (taken := _settlement(self)) is not None:
-            for due_ms, lane in self._settling or ():
-                heappush(self._timers, (due_ms, id(lane), lane))
-            self._settling = []
+            self._waits.settled()
         return taken
 
     return patch.object(Shard, "settlement", settlement)
