@@ -41,19 +41,19 @@ class Scope:
         self.root = root
         self.cut = False  # whether there are more folders than are watched
         self._here = here
-        self._never = frozenset(path.resolve() for path in never)
+        self._never = frozenset(identity for path in never if (identity := _identity(str(path))) is not None)
         found = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")} if installed is None else installed
         self._installed = frozenset(path for path in found if path.is_dir())
 
     def folders(self) -> list[str]:
         """The folders to watch now, each without those below it."""
-        code = self._code_folders()
+        code = [folder for folder, _ in self._walk()]
         self.cut = len(code) >= MOST_FOLDERS
         return [*code, *(str(path) for path in (self._here, *sorted(self._installed)) if str(path) not in code)]
 
     def marks(self) -> dict[str, Mark]:
         """The mark of each file of code and settings there is."""
-        files = [entry for folder in self._code_folders() for entry in _entries(folder) if self._is_code(entry.name)]
+        files = [entry for _, entries in self._walk() for entry in entries if self._is_code(entry.name)]
         named = [self._here / name for name in _SETTINGS]
         paths = [*(entry.path for entry in files), *map(str, named)]
         return {path: mark for path in paths if (mark := mark_of(path)) is not None}
@@ -61,7 +61,7 @@ class Scope:
     def kind(self, path: str) -> Kind | None:
         """What a change of this path means; None if nothing."""
         folder, name = os.path.split(path)
-        if name.startswith((".", "~")) or name in _NEVER:
+        if _is_left_out(name) or name.startswith("~"):
             return None
         if name in _SETTINGS and Path(folder) == self._here:
             return Kind.SETTINGS
@@ -73,19 +73,28 @@ class Scope:
     def _is_code(self, name: str) -> bool:
         return name.endswith(_CODE) and not name.startswith(".")
 
-    def _code_folders(self) -> list[str]:
-        folders: list[str] = []
-        seen: set[str] = set()
-        ahead = [str(self.root)]
-        while ahead and len(folders) < MOST_FOLDERS:
+    def is_folder(self, path: str) -> bool:
+        """Whether this is a folder that may hold code, so that the folders have to be looked at again."""
+        folder, name = os.path.split(path)
+        is_ours = folder == str(self.root) or folder.startswith(f"{self.root}{os.sep}")
+        return is_ours and not _is_left_out(name) and Path(path).is_dir()
+
+    def _walk(self) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+        """The folders that may hold code, each once, with what is in them."""
+        seen = set(self._never)
+        ahead, found = [str(self.root)], 0
+        while ahead and found < MOST_FOLDERS:
             folder = ahead.pop()
-            real = os.path.realpath(folder)
-            if real in seen or Path(real) in self._never or not Path(real).is_dir():
+            identity = _identity(folder)
+            if identity is None or identity in seen:
                 continue
-            seen.add(real)
-            folders.append(folder)
-            ahead += [entry.path for entry in _entries(folder) if _is_looked_into(entry)]
-        return folders
+            seen.add(identity)
+            entries = _entries(folder)
+            if found and any(entry.name == "pyvenv.cfg" for entry in entries):
+                continue
+            found += 1
+            yield folder, entries
+            ahead += [entry.path for entry in entries if not _is_left_out(entry.name) and entry.is_dir()]
 
     def __repr__(self) -> str:
         return f"<Scope of {self.root}>"
@@ -100,18 +109,22 @@ def mark_of(path: str) -> Mark | None:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+def _identity(folder: str) -> tuple[int, int] | None:
+    """What tells a folder from all others, whatever links lead to it; None if it is not there."""
+    try:
+        status = os.stat(folder)  # noqa: PTH116
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            yield from entries
+            return list(entries)
     except OSError:  # gone meanwhile, or not for us to read
-        return
+        return []
 
 
-def _is_looked_into(entry: os.DirEntry[str]) -> bool:
-    if entry.name.startswith(".") or entry.name in _NEVER:
-        return False
-    try:
-        return entry.is_dir() and not Path(entry.path, "pyvenv.cfg").exists()
-    except OSError:
-        return False
+def _is_left_out(name: str) -> bool:
+    return name.startswith(".") or name in _NEVER

@@ -62,7 +62,8 @@ class Watching:
 
     async def _watch(self, folders: Sequence[str]) -> None:
         """Watch these folders until they are not all there are any more."""
-        changes = self._watcher(
+        watched, moved = set(folders), True
+        changing = self._watcher(
             *folders,
             watch_filter=None,
             recursive=False,
@@ -72,14 +73,16 @@ class Watching:
             poll_delay_ms=_POLL_MS,
             ignore_permission_denied=True,
         )
-        async with aclosing(changes) as told:
+        async with aclosing(changing) as told:
             following = asyncio.ensure_future(anext(told))
             try:
                 await asyncio.sleep(0)  # the watch is set in the first step of the task, so nothing is missed from here
                 self._compare()
-                while set(folders) == set(self._scope.folders()):
-                    self._take(await following)
+                while not moved or set(self._scope.folders()) == watched:
+                    changes = {path for _, path in await following}
                     following = asyncio.ensure_future(anext(told))
+                    self._take(changes)
+                    moved = any(path in watched or self._scope.is_folder(path) for path in changes)
             finally:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
@@ -102,9 +105,9 @@ class Watching:
         self._marks = marks
         self._tell({kind for path in changed if (kind := self._scope.kind(path)) is not None})
 
-    def _take(self, changes: set[tuple[Change, str]]) -> None:
+    def _take(self, changes: set[str]) -> None:
         kinds: set[Kind] = set()
-        for path in {path for _, path in changes}:
+        for path in changes:
             kind = self._scope.kind(path)
             if kind is Kind.INSTALLED or (kind is not None and self._is_news(path)):
                 kinds.add(kind)
