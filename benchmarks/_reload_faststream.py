@@ -40,7 +40,7 @@ class FastStreamReload:
     """Events are produced with the bare client, one acknowledgement each."""
 
     name = "faststream"
-    libraries: Sequence[str] = ("faststream", "aiokafka", "watchfiles")
+    libraries: Sequence[str] = ("faststream", "typer", "aiokafka", "watchfiles")
     handlers = "app.py"
     on_kafka = True
     settings = (
