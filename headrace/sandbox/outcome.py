@@ -6,6 +6,8 @@ with a default. `Crashed` never crosses the wire: the parent makes it when a wor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -90,6 +92,17 @@ class Divided(msgspec.Struct, frozen=True, array_like=True, tag_field="is", tag=
 
 
 Outcome = Done | Skipped | Rejected | Failed | Postponed | TimedOut | NotRun | Crashed | Divided
+
+WORDS: Mapping[type, str] = {
+    Done: "done",
+    Skipped: "skipped",
+    Rejected: "rejected",
+    Failed: "failed",
+    Postponed: "postponed",
+    TimedOut: "timed-out",
+    Crashed: "crashed",
+}
+"""How people and programs are told that an attempt ended."""
 
 NOT_RUN = NotRun()
 ENDED_WELL = (Done, Skipped, Rejected)

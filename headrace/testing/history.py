@@ -13,6 +13,7 @@ from headrace.runtime.result import Result
 from headrace.runtime.verdict import Again, GiveBack
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.outcome import (
+    WORDS,
     Crashed,
     Divided,
     Done,
@@ -28,7 +29,6 @@ from headrace.sandbox.outcome import (
 from headrace.sandbox.wire import Chunk
 from headrace.testing.views import Attempt, StoredEvent, emitted_views
 
-_WORDS: dict[type, str] = {Rejected: "rejected", Failed: "failed", TimedOut: "timed-out", Crashed: "crashed"}
 _Place = tuple[str, Partition, int]
 
 Logs = Sequence[Mapping[str, Any]]
@@ -95,7 +95,7 @@ class History:
             function=function,
             event=StoredEvent.of(result.partition, record, self._cluster),
             attempt=result.attempt,
-            outcome=_word(outcome),
+            outcome="failed" if isinstance(outcome, Postponed) else WORDS[type(outcome)],
             at=self._at(),
             error_type=error.type or None,
             message=error.message or None,
@@ -107,14 +107,6 @@ class History:
 
     def __repr__(self) -> str:
         return f"<History of {self._app}: {len(self._ended)} attempts>"
-
-
-def _word(outcome: Outcome) -> str:
-    if isinstance(outcome, Done):
-        return "done"
-    if isinstance(outcome, Skipped):
-        return "skipped"
-    return _WORDS.get(type(outcome), "failed")
 
 
 def _failure(outcome: Outcome) -> Failure:

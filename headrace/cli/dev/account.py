@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,27 +13,15 @@ from headrace.runtime.verdict import Again, GiveBack, SetAside
 from headrace.sandbox.headers import by_name
 from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.outcome import (
-    Crashed,
+    WORDS,
     Done,
     Emitted,
     Failed,
     Failure,
     Outcome,
-    Postponed,
-    Rejected,
     Skipped,
-    TimedOut,
 )
 
-_WORDS: Mapping[type[Outcome], str] = {
-    Done: "done",
-    Skipped: "skipped",
-    Rejected: "rejected",
-    Failed: "failed",
-    Postponed: "postponed",
-    TimedOut: "timed-out",
-    Crashed: "crashed",
-}
 WELL = frozenset({"done", "skipped"})
 
 
@@ -101,7 +88,7 @@ class Account:
 
 def outcome_word(result: Result) -> str | None:
     """How an attempt ended, in a word; None if it was none."""
-    return None if isinstance(result.verdict, GiveBack) else _WORDS[type(result.outcome)]
+    return None if isinstance(result.verdict, GiveBack) else WORDS[type(result.outcome)]
 
 
 def account_of(function: FunctionSpec, result: Result, at: datetime) -> Account | None:

@@ -11,13 +11,13 @@ from headrace.cli.dev.layout import short_id
 from headrace.cli.logs import event_id
 from headrace.cli.operator import said_now
 from headrace.runtime.clock import SystemClock
-from headrace.runtime.control import control_of, control_spec, letter_record
+from headrace.runtime.control import control_of
 from headrace.runtime.engine import Engine
 from headrace.runtime.hooks import hookimpl
 from headrace.runtime.letters import DeadLetter, dead_letters
 from headrace.runtime.plan import dead_letter_topic
-from headrace.runtime.ports import Partition, Record, Store, TopicSpec
-from headrace.runtime.redrive import original_of, redrive_topic_of, redriven
+from headrace.runtime.ports import Partition, Store
+from headrace.runtime.redrive import Redriving, original_of
 from headrace.runtime.result import Result
 from headrace.runtime.subscription import Subscription
 from headrace.runtime.verdict import Again, Finish, SetAside
@@ -85,7 +85,7 @@ class Rerun:
         self._engine = engine
         self._store = store
         self._app = app
-        self._atomic = atomic
+        self._redriving = Redriving(store, app, atomic=atomic)
         self._turn = asyncio.Lock()  # a letter is taken once: the next rerun sees it marked
 
     async def of(self, failed: Failed, tell: Callable[[str], None]) -> None:
@@ -107,25 +107,13 @@ class Rerun:
             tell(f"{failed} cannot be rerun: {spec.name} discards what it cannot handle; emit it again")
         elif (letter := await self._letter_soon(failed, topic)) is None:
             tell(f"{failed} cannot be rerun: there is no open dead letter of it in {topic!r}")
-        elif (original := await original_of(letter, self._store)) is None:
+        elif await original_of(letter, self._store) is None:
             tell(f"{failed} cannot be rerun: its value was too large for a dead letter, and the original is gone")
         else:
             tell(f"rerunning {failed}, from its dead letter")
-            await self._send(letter, original, spec)
+            said, now_ms = said_now("redriven"), SystemClock().now_ms()
+            await self._redriving.send(spec.name, [topic, *spec.topics], [letter], said, now_ms)
             subscription.look_for_retries()
-
-    async def _send(self, letter: DeadLetter, original: Record, spec: FunctionSpec) -> None:
-        back = redrive_topic_of(self._app, spec.name)
-        sources = await self._store.topics([letter.letter.topic, *spec.topics])
-        largest = max(sources.values(), key=lambda info: len(info.bounds))
-        await self._store.ensure(
-            [control_spec(self._app), TopicSpec(back, len(largest.bounds), max_bytes=largest.max_bytes)]
-        )
-        partitions, now_ms = len((await self._store.topics([back]))[back].bounds), SystemClock().now_ms()
-        record = redriven(letter, original, self._app, partitions=partitions, now_ms=now_ms)
-        mark = letter_record(self._app, letter.letter, said_now("redriven"), now_ms)
-        for appends in [[record, mark]] if self._atomic else [[record], [mark]]:
-            await self._store.append(appends)
 
     async def _letter_soon(self, failed: Failed, topic: str) -> DeadLetter | None:
         """The newest dead letter of the event that is open; what was told of just now may not be settled yet."""

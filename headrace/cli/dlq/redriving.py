@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,7 @@ from headrace.cli.options import app_option, broker_option, json_option, setting
 from headrace.cli.output import print_json, say
 
 if TYPE_CHECKING:
-    from headrace.cli.dlq.boxes import Box
     from headrace.runtime.letters import DeadLetter
-    from headrace.runtime.ports import Store
     from headrace.runtime.settings import Settings
 
 
@@ -67,10 +64,13 @@ async def _redrive(
 ) -> dict[str, Any]:
     from headrace.cli.dlq.boxes import box_of, open_letters  # noqa: PLC0415
     from headrace.cli.known import declared  # noqa: PLC0415
+    from headrace.cli.operator import said_now  # noqa: PLC0415
     from headrace.compose import open_store  # noqa: PLC0415
+    from headrace.runtime.clock import SystemClock  # noqa: PLC0415
     from headrace.runtime.control import control_of  # noqa: PLC0415
-    from headrace.runtime.redrive import MOST_REDRIVES  # noqa: PLC0415
+    from headrace.runtime.redrive import MOST_REDRIVES, Redriving  # noqa: PLC0415
     from headrace.runtime.settings import app_of  # noqa: PLC0415
+    from headrace.triggers.url import is_embedded  # noqa: PLC0415
 
     app, functions = app_of(settings, Path.cwd()), await declared(settings)
     async with open_store(settings, Path.cwd()) as store:
@@ -83,40 +83,11 @@ async def _redrive(
             return {"selected": len(letters), "redriven": 0, "skipped": skipped}
         if ask:
             click.confirm(f"Have {function} handle {len(chosen)} dead letters once more?", abort=True, err=True)
-        done, lost = await _send(settings, store, app, box, chosen)
-    return {"selected": len(letters), "redriven": done, "skipped": skipped + lost}
-
-
-async def _send(
-    settings: Settings, store: Store, app: str, box: Box, letters: Sequence[DeadLetter]
-) -> tuple[int, list[dict[str, Any]]]:
-    """Publish and mark; how many, and what cannot be.
-
-    On the embedded log both are one transaction, elsewhere the mark comes second.
-    """
-    from headrace.cli.operator import said_now  # noqa: PLC0415
-    from headrace.runtime.clock import SystemClock  # noqa: PLC0415
-    from headrace.runtime.control import control_spec, letter_record  # noqa: PLC0415
-    from headrace.runtime.ports import TopicSpec  # noqa: PLC0415
-    from headrace.runtime.redrive import original_of, redrive_topic_of, redriven  # noqa: PLC0415
-    from headrace.triggers.url import is_embedded  # noqa: PLC0415
-
-    topic = redrive_topic_of(app, box.function)
-    sources = await store.topics([box.topic, *(box.spec.topics if box.spec else ())])
-    largest = max(sources.values(), key=lambda info: len(info.bounds))
-    await store.ensure([control_spec(app), TopicSpec(topic, len(largest.bounds), max_bytes=largest.max_bytes)])
-    partitions = len((await store.topics([topic]))[topic].bounds)
-    now_ms, said = SystemClock().now_ms(), said_now("redriven")
-    records, marks, lost = [], [], []
-    for letter in letters:
-        if (original := await original_of(letter, store)) is None:
-            lost.append(_skip(letter, "its value was too large for a dead letter, and the original is gone"))
-            continue
-        records.append(redriven(letter, original, app, partitions=partitions, now_ms=now_ms))
-        marks.append(letter_record(app, letter.letter, said, now_ms))
-    for batch in [records + marks] if is_embedded(settings.broker) else [records, marks]:
-        await store.append(batch)
-    return len(records), lost
+        sources = [box.topic, *(box.spec.topics if box.spec else ())]
+        redriving = Redriving(store, app, atomic=is_embedded(settings.broker))
+        lost = await redriving.send(function, sources, chosen, said_now("redriven"), SystemClock().now_ms())
+    skipped += [_skip(one, "its value was too large for a dead letter, and the original is gone") for one in lost]
+    return {"selected": len(letters), "redriven": len(chosen) - len(lost), "skipped": skipped}
 
 
 def _skip(letter: DeadLetter, reason: str) -> dict[str, Any]:

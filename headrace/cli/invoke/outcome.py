@@ -10,6 +10,7 @@ import click
 
 from headrace.cli.output import json_or_text, text_or_base64
 from headrace.sandbox.outcome import (
+    WORDS,
     Crashed,
     Divided,
     Done,
@@ -24,8 +25,6 @@ from headrace.sandbox.outcome import (
     TimedOut,
 )
 
-_WORDS = {Rejected: "rejected", Failed: "failed", TimedOut: "timed-out", Crashed: "crashed"}
-
 
 def document_of(outcome: Outcome) -> dict[str, Any]:
     """An outcome as `invoke --json` prints it."""
@@ -35,7 +34,7 @@ def document_of(outcome: Outcome) -> dict[str, Any]:
         case Skipped(reason, type_):
             return _ended("skipped", {"type": "Skipped", "message": f"{reason}: {type_}" if type_ else reason})
         case Rejected(failure) | Failed(failure) | TimedOut(failure) | Crashed(failure):
-            return _ended(_WORDS[type(outcome)], _failure(failure))
+            return _ended(WORDS[type(outcome)], _failure(failure))
         case Postponed(seconds):
             return _ended("failed", {"type": "RetryAfter", "message": f"asked to be tried again in {seconds:g} s"})
         case NotRun() | Divided():
