@@ -25,6 +25,7 @@ from headrace.sandbox.outcome import Failure
 from headrace.sandbox.page import Page
 from headrace.sandbox.service import Service
 from headrace.sandbox.setup import Setup
+from headrace.sandbox.warmth import warm_up
 from headrace.sandbox.wire import VERSION, Broken, Imported, Ready, Start
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def preload() -> None:
-    """Import what workers need and this module does not name, so that the zygote has it for all of them."""
+    """Do once, in the zygote, what each worker would do before it comes to user code: import and warm up."""
     for name in (
         "headrace.functions",
         "asyncio.unix_events",
@@ -41,6 +42,7 @@ def preload() -> None:
         "structlog.stdlib",
     ):
         importlib.import_module(name)
+    warm_up()
 
 
 def main(ipc_fd: int, page_fd: int, folder: str, terminal: int | None = None) -> None:

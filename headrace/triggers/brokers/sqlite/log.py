@@ -25,6 +25,7 @@ from headrace.runtime.ports import (
     TopicInfo,
     TopicSpec,
 )
+from headrace.triggers.brokers.refusal import check_spec
 from headrace.triggers.brokers.selection import chosen
 from headrace.triggers.brokers.sqlite import admin, groups, reader
 from headrace.triggers.brokers.sqlite.bells import Ringer, bell_name
@@ -118,7 +119,11 @@ class SqliteLog:
         return membership.member
 
     async def ensure(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
-        """See `ports.Admin.ensure`."""
+        """See `ports.Admin.ensure`. Where all are there nobody has to wait for a turn to write."""
+        if {topic.name for topic in topics} <= (await self.topics()).keys():
+            for topic in topics:
+                check_spec(topic)
+            return []
         return await self._writer.do(partial(create, specs=topics, default_partitions=self._default_partitions))
 
     async def alter(self, topic: TopicSpec) -> None:
