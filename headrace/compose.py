@@ -46,16 +46,16 @@ class Workshop:
 
 
 @asynccontextmanager
-async def workshop(settings: Settings, folder: Path) -> AsyncIterator[Workshop]:
-    """Start a zygote and read the manifest, with the options that settings change.
+async def workshop(settings: Settings, folder: Path, zygote: Zygote | None = None) -> AsyncIterator[Workshop]:
+    """Start a zygote, unless it was, and read the manifest, with the options that settings change.
 
     Raises `TargetError`, `DeclarationError` or `SettingsError` for the user to mend.
     """
-    target = find_target(settings.target, folder)
-    app = app_of(settings, folder)
-    zygote = Zygote()
-    await zygote.start()
+    zygote = zygote or Zygote()
     try:
+        target = find_target(settings.target, folder)
+        app = app_of(settings, folder)
+        await zygote.start()
         topics = {name: section.spec(name) for name, section in settings.topics.items()}
         manifest = Overrides(settings.defaults, settings.functions).applied(await zygote.read_manifest(target, app))
         yield Workshop(zygote, target, manifest, app, topics)

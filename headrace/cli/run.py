@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headrace.runtime.engine import Engine
     from headrace.runtime.ports import Store
     from headrace.runtime.settings import Settings
+    from headrace.sandbox.embryo import Embryo
 
 
 @click.command("run")
@@ -36,23 +37,31 @@ def command(
 
     SIGTERM and Ctrl-C let running events finish, then end; a second one ends now. With --json the log is JSON.
     """
-    from headrace.cli.logs import configure_logs  # noqa: PLC0415
+    from headrace.sandbox.embryo import Embryo  # noqa: PLC0415
 
-    settings = settings_from(target=target, broker=broker, app=app)
-    check_app(settings)
-    configure_logs(as_json=as_json)
-    return asyncio.run(_run(settings, starts, until_idle=until_idle))
+    embryo = Embryo.begin()  # before all else: it imports for a quarter of a second, and so does this process
+    try:
+        from headrace.cli.logs import configure_logs  # noqa: PLC0415
+
+        settings = settings_from(target=target, broker=broker, app=app)
+        check_app(settings)
+        configure_logs(as_json=as_json)
+    except BaseException:
+        embryo.end()
+        raise
+    return asyncio.run(_run(settings, starts, embryo, until_idle=until_idle))
 
 
-async def _run(settings: Settings, starts: dict[str, str], *, until_idle: bool) -> int:
+async def _run(settings: Settings, starts: dict[str, str], embryo: Embryo, *, until_idle: bool) -> int:
     from headrace.cli.logs import Journal  # noqa: PLC0415
     from headrace.compose import bulletin, engine_of, started_at, workshop  # noqa: PLC0415
+    from headrace.sandbox.process import Zygote  # noqa: PLC0415
     from headrace.triggers.url import is_embedded  # noqa: PLC0415
 
     folder = Path.cwd()
     stops = Stops()
     async with AsyncExitStack() as stack:
-        shop = started_at(await stack.enter_async_context(workshop(settings, folder)), starts)
+        shop = started_at(await stack.enter_async_context(workshop(settings, folder, Zygote(embryo))), starts)
         cautious = not is_embedded(settings.broker)
 
         def engine_on(store: Store) -> Engine:

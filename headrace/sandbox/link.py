@@ -16,6 +16,7 @@ import msgspec
 
 from headrace.functions.errors import SandboxError
 from headrace.sandbox.control import Answer, Ended, Fork, Forked, Refused, decode_answer, encode, receive
+from headrace.sandbox.embryo import Embryo
 
 START_TIMEOUT = 20.0
 
@@ -43,21 +44,10 @@ class Link:
         self._loop.add_reader(control, self._readable)
 
     @classmethod
-    async def open(cls) -> Link:
-        """Start a zygote; returns when it answers. Raises `SandboxError` if it does not."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        with theirs:
-            process = subprocess.Popen(  # noqa: ASYNC220  (waited for in a thread)
-                [sys.executable, "-I", "-B", "-m", "headrace.sandbox.zygote", str(theirs.fileno()), str(os.getpid())],
-                env=_environment(),
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # a Ctrl-C at the terminal is for the parent, which drains
-            )
-        link = cls(ours, process)
+    async def open(cls, embryo: Embryo | None = None) -> Link:
+        """Start a zygote, or take over one that was begun; returns when it answers. Raises `SandboxError` if not."""
+        embryo = embryo or Embryo.begin()
+        link = cls(embryo.control, embryo.process)
         try:
             await asyncio.wait_for(link._ask(0), START_TIMEOUT)
         except (TimeoutError, SandboxError) as error:
@@ -163,17 +153,3 @@ class Link:
 
     def __repr__(self) -> str:
         return f"<Link to zygote {self.pid}, {'up' if self.alive else 'down'}, {len(self._statuses)} workers>"
-
-
-def _environment() -> dict[str, str]:
-    """What the zygote is started with: /proc/self/environ shows it to every worker for good."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
-    return {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        **kept,
-        "MALLOC_ARENA_MAX": "2",  # each thread's arena counts as data
-        "OPENBLAS_NUM_THREADS": "1",  # numpy starts threads on import otherwise
-        "OMP_NUM_THREADS": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }

@@ -15,6 +15,7 @@ from typing import Any, Self
 from headrace.functions.errors import DeclarationError, HeadraceError, SandboxError, TargetError
 from headrace.sandbox.child import Listener, Seat, Worker, WorkerSpec
 from headrace.sandbox.death import Death
+from headrace.sandbox.embryo import Embryo
 from headrace.sandbox.link import Link
 from headrace.sandbox.manifest import Manifest
 from headrace.sandbox.output import Line
@@ -31,10 +32,12 @@ MANIFEST_MEMORY = 512 << 20
 class Zygote:
     """Starts workers, each forked from one small process that has imported headrace and nothing of the user's.
 
-    If that process dies its workers die with it (`Death.reason` "zygote"), and the next `spawn` starts another.
+    If that process dies its workers die with it (`Death.reason` "zygote"), and the next `spawn` starts another. The
+    first may have been begun before, as `embryo`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, embryo: Embryo | None = None) -> None:
+        self._embryo = embryo
         self._link: Link | None = None
         self._starting = asyncio.Lock()
         self._lives: set[asyncio.Task[None]] = set()
@@ -52,7 +55,8 @@ class Zygote:
             if self._link is None or not self._link.alive:
                 if self._link is not None:
                     await self._link.close()
-                self._link = await Link.open()
+                embryo, self._embryo = self._embryo, None
+                self._link = await Link.open(embryo)
 
     async def spawn(
         self,
@@ -98,6 +102,8 @@ class Zygote:
             worker.kill()
         if self._lives:
             await asyncio.wait(set(self._lives))
+        if self._embryo is not None:
+            await asyncio.to_thread(self._embryo.end)
         if self._link is not None:
             await self._link.close()
 

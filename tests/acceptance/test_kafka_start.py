@@ -65,4 +65,4 @@ def test_a_start_that_cannot_be_read_is_wrong_usage(shop: Shop, wrong: str) -> N
 
 def test_a_start_for_a_function_that_is_not_there_is_refused(shop: Shop) -> None:
     refused = shop.run("run", "--app", shop.app, "--start", "other=latest", code=1).stderr
-    assert "no function has that name; there are: note" in refused
+    assert "no function has that name (did you mean 'note'?); there are: note" in refused

@@ -123,7 +123,7 @@ def test_on_a_disk_that_is_mounted_read_only_every_command_says_what_to_do(
     for arguments in (["run", "--until-idle"], ["emit", "orders", "1"], ["lag"], ["log", "check"], ["log", "compact"]):
         refused = shop.run(*arguments, code=1)
         assert f"{place}" in refused.stderr
-        assert "not writable" in refused.stderr
+        assert "mounted read-only: mount it for writing" in refused.stderr
         assert "choose another place" in refused.stderr
     disk("rw")
     shop.run("run", "--until-idle")

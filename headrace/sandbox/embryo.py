@@ -1,0 +1,59 @@
+"""The embryo of a zygote: its process, exec'ed and not yet heard of.
+
+Takes nothing but the standard library, so that a command can begin with it: while the zygote imports what workers need,
+the command imports what it needs itself.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Embryo:
+    """The parent's end of the control socket, and the process. It ends when that end is closed, or its parent dies."""
+
+    control: socket.socket
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def begin(cls) -> Self:
+        """Exec it."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-B", "-m", "headrace.sandbox.zygote", str(theirs.fileno()), str(os.getpid())],
+                env=_environment(),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # a Ctrl-C at the terminal is for the parent, which drains
+            )
+        return cls(ours, process)
+
+    def end(self) -> None:
+        """It is not needed. Returns when it is gone."""
+        self.control.close()
+        self.process.kill()
+        self.process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """What the zygote is started with: /proc/self/environ shows it to every worker for good."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        **kept,
+        "MALLOC_ARENA_MAX": "2",  # each thread's arena counts as data
+        "OPENBLAS_NUM_THREADS": "1",  # numpy starts threads on import otherwise
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
