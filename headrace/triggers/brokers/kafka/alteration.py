@@ -24,6 +24,7 @@ from headrace.triggers.brokers.kafka.topics import Topics, configs_of
 from headrace.triggers.brokers.refusal import check_spec, fewer_partitions, still_read
 
 _PAUSE_S = 0.02
+_TOLD_S = 2.0
 
 
 class _DescribeGroups(Request[DescribeGroupsRequest_v1]):  # type: ignore[misc]
@@ -57,6 +58,7 @@ class Alteration:
             raise fewer_partitions(spec.name, count, wanted)
         ask = partial(self._cluster.until_answered, f"altering topic {spec.name!r}")
         await ask(lambda: self._set(spec))
+        await self._until_told(spec)
         if wanted > count:
             await ask(lambda: self._grow(spec.name, wanted))
             await self._topics.refresh()
@@ -81,6 +83,14 @@ class Alteration:
         answer = await self._cluster.send(request, await self._cluster.controller())
         for code, message, _, name in answer.resources:
             raise_for(code, f"topic {name!r}: {message}")
+
+    async def _until_told(self, spec: TopicSpec) -> None:
+        """Wait until brokers tell of it: they learn it from the controller, a little later. Two seconds at most."""
+        for _ in range(round(_TOLD_S / _PAUSE_S)):
+            found = (await self._topics.describe([spec.name])).get(spec.name)
+            if found is not None and _configured(found.spec) == _configured(spec):
+                return
+            await asyncio.sleep(_PAUSE_S)
 
     async def _grow(self, name: str, wanted: int) -> None:
         anywhere: Any = None
@@ -130,3 +140,7 @@ def _topics_of(assigned: bytes) -> set[str]:
     if not assigned:
         return set()
     return {topic for topic, _ in ConsumerProtocolMemberAssignment.decode(assigned).assignment}
+
+
+def _configured(spec: TopicSpec) -> tuple[object, ...]:
+    return spec.retention_ms, spec.retention_bytes, frozenset(spec.cleanup.split(","))
