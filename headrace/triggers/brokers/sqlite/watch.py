@@ -12,7 +12,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from weakref import WeakSet
+from weakref import ref
 
 from headrace.functions.errors import BrokerUnavailable
 from headrace.triggers.brokers.sqlite.bells import COMMIT, HELD, Doorbell
@@ -36,7 +36,7 @@ class Watch:
         self._directory = directory
         self._name = name
         self._held = held
-        self._bells: WeakSet[asyncio.Event] = WeakSet()
+        self._bells: dict[int, ref[asyncio.Event]] = {}  # a WeakSet is slower to go through
         self._doorbell: Doorbell | None = None
         self._hang_at = 0.0
         self._listening = False
@@ -53,8 +53,9 @@ class Watch:
 
     def bell(self) -> asyncio.Event:
         """A bell of one's own, set at each commit. To miss none: clear it, look, and only then wait for it."""
-        bell = asyncio.Event()
-        self._bells.add(bell)
+        bell, bells = asyncio.Event(), self._bells
+        number = id(bell)
+        bells[number] = ref(bell, lambda _: bells.pop(number, None))
         return bell
 
     async def wait(self, bell: asyncio.Event, timeout: float) -> None:
@@ -83,8 +84,7 @@ class Watch:
         if self._timer is not None:
             self._timer.cancel()
         self._take_down()
-        for bell in self._bells:
-            bell.set()
+        self._ring()
 
     def _check(self) -> None:
         if self._closed:
@@ -150,10 +150,14 @@ class Watch:
             self._seen = self._version()  # what others committed until now is seen by those who are woken now
         # With a doorbell that would be a seventh of the way from a commit to its reader: the net wakes once too often.
         self._interval = _SOON if self._doorbell is None else _NET
-        for bell in self._bells:
-            bell.set()
+        self._ring()
         if HELD in news:
             self._held()
+
+    def _ring(self) -> None:
+        for known in list(self._bells.values()):
+            if (bell := known()) is not None:
+                bell.set()
 
     def _version(self) -> int:
         try:
