@@ -39,6 +39,7 @@ def command(
     """
     from headrace.sandbox.embryo import Embryo  # noqa: PLC0415
 
+    gc.disable()  # while it imports: collections find nothing then, and take a tenth of the time
     embryo = Embryo.begin()  # before all else: it imports for a quarter of a second, and so does this process
     try:
         from headrace.cli.logs import configure_logs  # noqa: PLC0415
@@ -70,8 +71,8 @@ async def _run(settings: Settings, starts: dict[str, str], embryo: Embryo, *, un
         engine = await opened(stack, stops, settings, folder, engine_on)
         if engine is None:
             return 0
-        gc.collect()
         gc.freeze()  # a collection that looks at all that was imported stops the loop for some 35 ms, again and again
+        gc.enable()
         async with bulletin(settings, folder, shop.app, engine):
             try:
                 _greet(engine, settings)

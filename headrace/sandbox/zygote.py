@@ -1,7 +1,8 @@
 """The zygote: a small process that has imported headrace and forks workers.
 
-Run as `python -I -m headrace.sandbox.zygote FD PARENT`: its control socket, and the process to end with. It has one
-thread, imports no user code, and sees no secret, event or manifest. It adopts what workers leave behind, and kills it.
+Run as `python -I -m headrace.sandbox.zygote FD PARENT` (see `embryo`): its control socket, and the process to end with.
+It has one thread, imports no user code, and sees no secret, event or manifest. It adopts what workers leave behind, and
+kills it.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def main(fd: int, parent: int) -> None:
         return
     os.set_inheritable(fd, False)
     worker.preload()
-    gc.collect()
+    gc.enable()
     gc.freeze()  # a collection in a worker would touch, and so copy, every page it shares with us
     zygote.serve()
 
