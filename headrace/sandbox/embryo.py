@@ -43,9 +43,9 @@ class Embryo:
 
     def end(self) -> None:
         """It is not needed. Returns when it is gone."""
-        self.control.close()
-        self.process.kill()
+        self.process.kill()  # first: what it has to say of a parent that hung up is of no interest
         self.process.wait()
+        self.control.close()
 
 
 def _environment() -> dict[str, str]:

@@ -140,7 +140,8 @@ def main(fd: int, parent: int) -> None:
     worker.preload()
     gc.enable()
     gc.freeze()  # a collection in a worker would touch, and so copy, every page it shares with us
-    zygote.serve()
+    with suppress(BrokenPipeError):  # the parent has ended meanwhile
+        zygote.serve()
 
 
 if __name__ == "__main__":

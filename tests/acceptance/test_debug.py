@@ -225,9 +225,8 @@ def test_ctrl_c_at_the_prompt_ends_nothing(shop: Shell, name: str) -> None:
     with at_terminal(shop, *debug(name)) as terminal:
         terminal.wait_for("(Pdb) ")
         # CPython takes no notice of a signal between its prompt and its wait for a key, until there is one.
-        terminal.type(f"{CTRL_C}\n")
-        while "--KeyboardInterrupt--" not in terminal.wait_for("(Pdb) "):
-            terminal.type("\n")
+        terminal.type(CTRL_C)
+        terminal.press_until("\n", "--KeyboardInterrupt--")
         terminal.type("c\n")
         if name == "keep":
             terminal.wait_for("-> return Seen(id=ctx.state)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pty
+import select
 import subprocess
 import sys
 import termios
@@ -45,6 +46,14 @@ class Terminal:
     def type(self, text: str) -> None:
         """Type it."""
         os.write(self._screen, text.encode())
+
+    def press_until(self, key: str, text: str) -> None:
+        """Type a key, again and again, until that is shown."""
+        while text not in self.shown[self._seen :]:
+            self.type(key)
+            if select.select([self._screen], [], [], 1.0)[0]:
+                assert self._read()
+        self.wait_for(text)
 
     def answer(self, line: str, *, prompt: str = "(Pdb) ") -> str:
         """Type a line at the next prompt; what was shown before it."""
