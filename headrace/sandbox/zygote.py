@@ -39,6 +39,13 @@ class Zygote:
 
     def serve(self) -> None:
         """Until the parent closes its end or dies; nothing that was forked here is left then."""
+        with suppress(ConnectionError):  # the parent has died: with answers of ours unread, that is no end of file
+            self._serve()
+        kill_strays(set())
+        for folder in self._workers.values():  # the parent would have, had it lived
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _serve(self) -> None:
         self._control.send(encode(Forked(0, os.getpid())))
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
@@ -52,9 +59,6 @@ class Zygote:
                 if not packet:
                     break
                 self._fork(decode_fork(packet), fds)
-        kill_strays(set())
-        for folder in self._workers.values():  # the parent would have, had it lived
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _fork(self, order: Fork, fds: list[int]) -> None:
         zygote = os.getpid()
@@ -140,8 +144,7 @@ def main(fd: int, parent: int) -> None:
     worker.preload()
     gc.enable()
     gc.freeze()  # a collection in a worker would touch, and so copy, every page it shares with us
-    with suppress(BrokenPipeError):  # the parent has ended meanwhile
-        zygote.serve()
+    zygote.serve()
 
 
 if __name__ == "__main__":
