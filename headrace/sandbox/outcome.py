@@ -7,6 +7,7 @@ with a default. `Crashed` never crosses the wire: the parent makes it when a wor
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import assert_never
 
 import msgspec
 
@@ -107,6 +108,21 @@ WORDS: Mapping[type, str] = {
 NOT_RUN = NotRun()
 ENDED_WELL = (Done, Skipped, Rejected)
 """What lets the next event of the lane run."""
+
+
+def failure_in(outcome: Outcome) -> Failure | None:
+    """Why an event has not passed; None if it was done or skipped."""
+    match outcome:
+        case Done() | Skipped():
+            return None
+        case Rejected(failure) | Failed(failure) | TimedOut(failure) | Crashed(failure):
+            return failure
+        case Postponed(seconds):
+            return Failure("RetryAfter", f"asked to be tried again in {seconds:g} s", fingerprint="RetryAfter")
+        case NotRun() | Divided():
+            return Failure("WorkerCrashed", "the worker did not run the event", fingerprint="WorkerCrashed")
+        case _:
+            assert_never(outcome)
 
 
 def half_of(nth: int, count: int) -> int:

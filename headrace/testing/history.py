@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, assert_never
+from typing import Any
 
 from headrace.functions.names import group_of
 from headrace.runtime.hooks import hookimpl
@@ -12,20 +12,7 @@ from headrace.runtime.ports import Partition
 from headrace.runtime.result import Result
 from headrace.runtime.verdict import Again, GiveBack
 from headrace.sandbox.manifest import FunctionSpec
-from headrace.sandbox.outcome import (
-    WORDS,
-    Crashed,
-    Divided,
-    Done,
-    Failed,
-    Failure,
-    NotRun,
-    Outcome,
-    Postponed,
-    Rejected,
-    Skipped,
-    TimedOut,
-)
+from headrace.sandbox.outcome import WORDS, Done, Failure, Outcome, Postponed, Skipped, failure_in
 from headrace.sandbox.wire import Chunk
 from headrace.testing.views import Attempt, StoredEvent, emitted_views
 
@@ -111,14 +98,6 @@ class History:
 
 def _failure(outcome: Outcome) -> Failure:
     """What went wrong, or why it was skipped; nothing where it was done."""
-    match outcome:
-        case Rejected(failure) | Failed(failure) | TimedOut(failure) | Crashed(failure):
-            return failure
-        case Postponed(seconds):
-            return Failure("RetryAfter", f"asked to be tried again in {seconds:g} s")
-        case Skipped(reason, type_):
-            return Failure("", f"{reason}: {type_}" if type_ else reason)
-        case Done() | NotRun() | Divided():
-            return Failure("", "")
-        case _:
-            assert_never(outcome)
+    if isinstance(outcome, Skipped):
+        return Failure("", f"{outcome.reason}: {outcome.type}" if outcome.type else outcome.reason)
+    return failure_in(outcome) or Failure("", "")

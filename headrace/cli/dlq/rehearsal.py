@@ -88,15 +88,16 @@ def _warn(function: str, letters: Sequence[DeadLetter], *, ask: bool) -> None:
 
 
 async def _endings(shop: Workshop, spec: FunctionSpec, store: Store, letters: Sequence[DeadLetter]) -> list[Ending]:
-    from headrace.cli.dlq.trial import LOST, Trial, failure_of  # noqa: PLC0415
+    from headrace.cli.dlq.trial import LOST, Trial  # noqa: PLC0415
     from headrace.compose import worker_spec  # noqa: PLC0415
     from headrace.runtime.redrive import original_of  # noqa: PLC0415
+    from headrace.sandbox.outcome import failure_in  # noqa: PLC0415
 
     trial = Trial(shop.zygote, worker_spec(shop, spec, store.cluster, await _outlets(spec, store)))
     endings = []
     for letter in letters:
         original = await original_of(letter, store)
-        failure = LOST if original is None else failure_of(await trial.run(letter, original))
+        failure = LOST if original is None else failure_in(await trial.run(letter, original))
         endings.append(Ending(letter, failure))
     await trial.close()
     return endings

@@ -12,20 +12,7 @@ from headrace.runtime.letters import DeadLetter
 from headrace.runtime.ports import Record
 from headrace.runtime.redrive import redrive_topic_of, redriven
 from headrace.runtime.retrytopic import RetryTopics
-from headrace.sandbox.outcome import (
-    NOT_RUN,
-    Crashed,
-    Divided,
-    Done,
-    Failed,
-    Failure,
-    NotRun,
-    Outcome,
-    Postponed,
-    Rejected,
-    Skipped,
-    TimedOut,
-)
+from headrace.sandbox.outcome import NOT_RUN, Done, Failure, NotRun, Outcome
 from headrace.sandbox.process import Death, Line, Worker, WorkerSpec, Zygote
 from headrace.sandbox.wire import Chunk, Report, Task
 
@@ -107,16 +94,3 @@ class Trial:
 
     def said(self, _worker: Worker, _lines: Sequence[Line]) -> None:
         """What a handler prints is not what was asked for."""
-
-
-def failure_of(outcome: Outcome) -> Failure | None:
-    """Why an event would not pass; None if it would."""
-    match outcome:
-        case Done() | Skipped():
-            return None
-        case Rejected(failure) | Failed(failure) | TimedOut(failure) | Crashed(failure):
-            return failure
-        case Postponed(seconds):
-            return Failure("RetryAfter", f"asked to be tried again in {seconds:g} s", fingerprint="RetryAfter")
-        case NotRun() | Divided():
-            return Failure("WorkerCrashed", "the worker did not run the event", fingerprint="WorkerCrashed")

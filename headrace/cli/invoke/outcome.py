@@ -4,43 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, assert_never
+from typing import Any
 
 import click
 
 from headrace.cli.output import json_or_text, text_or_base64
 from headrace.sandbox.outcome import (
     WORDS,
-    Crashed,
     Divided,
     Done,
     Emitted,
-    Failed,
     Failure,
     NotRun,
     Outcome,
     Postponed,
-    Rejected,
     Skipped,
-    TimedOut,
+    failure_in,
 )
 
 
 def document_of(outcome: Outcome) -> dict[str, Any]:
     """An outcome as `invoke --json` prints it."""
-    match outcome:
-        case Done(emits):
-            return {"outcome": "done", "emitted": [_emitted(emit) for emit in emits], "error": None}
-        case Skipped(reason, type_):
-            return _ended("skipped", {"type": "Skipped", "message": f"{reason}: {type_}" if type_ else reason})
-        case Rejected(failure) | Failed(failure) | TimedOut(failure) | Crashed(failure):
-            return _ended(WORDS[type(outcome)], _failure(failure))
-        case Postponed(seconds):
-            return _ended("failed", {"type": "RetryAfter", "message": f"asked to be tried again in {seconds:g} s"})
-        case NotRun() | Divided():
-            return _ended("crashed", {"type": "WorkerCrashed", "message": "the worker did not run the event"})
-        case _:
-            assert_never(outcome)
+    if isinstance(outcome, Done):
+        return {"outcome": "done", "emitted": [_emitted(emit) for emit in outcome.emits], "error": None}
+    if isinstance(outcome, Skipped):
+        reason = f"{outcome.reason}: {outcome.type}" if outcome.type else outcome.reason
+        return _ended("skipped", {"type": "Skipped", "message": reason})
+    failure = failure_in(outcome)
+    assert failure is not None
+    if isinstance(outcome, Postponed | NotRun | Divided):  # nothing was raised, so there is no stack
+        word = "failed" if isinstance(outcome, Postponed) else "crashed"
+        return _ended(word, {"type": failure.type, "message": failure.message})
+    return _ended(WORDS[type(outcome)], _failure(failure))
 
 
 def _ended(outcome: str, error: dict[str, str]) -> dict[str, Any]:
