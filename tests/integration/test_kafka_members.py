@@ -19,6 +19,28 @@ MEMBER = Path(__file__).with_name("kafka_member.py")
 SUPPORT = Path(__file__).parents[1] / "support"
 
 
+class Slow(Runtime):
+    """It takes its time with what it is assigned."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    async def assigned(self, partitions):
+        await asyncio.sleep(self.seconds)
+        await super().assigned(partitions)
+
+
+def noted(call, calls):
+    """The call, its arguments noted."""
+
+    async def noting(*arguments):
+        calls.append(arguments)
+        return await call(*arguments)
+
+    return noting
+
+
 @pytest.fixture
 async def names(log):
     group, topic, emails = fresh("app.f"), fresh("orders"), fresh("emails")
@@ -122,6 +144,35 @@ async def test_what_was_done_beyond_the_end_of_a_cut_log_is_begun_anew(log, name
     member = await second.join(log, group, topic)
     assert (second.owned[topic, 0].watermark, second.owned[topic, 0].progress) == (0, b"")
     assert values(await polled(member, lambda found: bool(values(found)))) == [b"x"]
+
+
+async def test_a_takeover_that_takes_longer_than_a_session_keeps_the_membership(kafka, names):
+    group, topic, _ = names
+    log = await KafkaLog.open(quick(kafka.bootstrap, session_timeout_s=1.0))
+    runtime = Slow(3.0)
+    member = await runtime.join(log, group, topic)
+    one = runtime.owned[topic, 0]
+    await log.settle(Settlement(group, (topic, 0), one.epoch, 0, b"still the owner"))
+    await log.append([append(topic, b"x")])
+    assert values(await polled(member, lambda found: bool(values(found)))) == [b"x"]
+    assert [what for what, _ in runtime.history] == ["assigned"]
+    await log.close()
+
+
+@pytest.mark.parametrize(("exact", "watermark"), [(False, 0), (True, 1000)])
+async def test_an_end_before_what_was_done_is_doubted_once(log, names, monkeypatch, exact, watermark):
+    group, topic, _ = names
+    first, second = Runtime(), Runtime()
+    member = await first.join(log, group, topic)
+    await log.settle(Settlement(group, (topic, 0), first.owned[topic, 0].epoch, 1000, b"of another log"))
+    await member.leave()
+    asked = []
+    member = await second.join(log, group, topic, transactional=exact)
+    monkeypatch.setattr(log._cluster, "bounds", noted(log._cluster.bounds, asked))
+    await member.subscribe([topic])  # a rebalance
+    assert second.owned[topic, 0].watermark == watermark
+    assert [what for what, _ in second.history] == ["assigned", "revoked", "assigned"]
+    assert len(asked) == 1
 
 
 async def test_a_static_member_that_comes_back_within_its_session_disturbs_nobody(kafka, log, names):

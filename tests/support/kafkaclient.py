@@ -49,8 +49,8 @@ class Runtime:
         for partition in partitions:
             self.owned.pop(partition, None)
 
-    async def join(self, log: KafkaLog, group: str, *topics: str) -> Member:
-        self.member = await log.join(group, topics, self)
+    async def join(self, log: KafkaLog, group: str, *topics: str, transactional: bool = False) -> Member:
+        self.member = await log.join(group, topics, self, transactional=transactional)
         for one in self.owned.values():
             self._seek(one)
         return self.member

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, errors
 
 from headrace.functions.errors import BrokerError, BrokerUnavailable
 from headrace.runtime.ports import Partition
@@ -99,6 +100,26 @@ class Link:
             if inside.membership(self.consumer)[0] < 0:
                 return False
         raise BrokerUnavailable(f"the coordinator of group {self._group!r} cannot be asked who its members are")
+
+    @asynccontextmanager
+    async def beating(self) -> AsyncIterator[None]:
+        """Meanwhile the group is told that this member lives: aiokafka is silent until partitions are taken over.
+
+        Else a session would end in a takeover that takes longer, and each return begin the same takeover anew.
+        """
+        beats = asyncio.create_task(self._keep_beating(), name=f"heartbeats of {self._group}")
+        try:
+            yield
+        finally:
+            beats.cancel()
+            await asyncio.wait({beats})
+
+    async def _keep_beating(self) -> None:
+        assert self._beat is not None
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_s)
+            with suppress(errors.KafkaError):  # aiokafka's own heartbeats, soon to go on, tell of it
+                await self._beat()
 
     async def commit(self, membership: tuple[int, str], marks: Mapping[Partition, Mark]) -> Mapping[Partition, Any]:
         """See `inside.commit`."""

@@ -22,7 +22,7 @@ from headrace.triggers.brokers.kafka import inside
 from headrace.triggers.brokers.kafka.claims import Claim
 from headrace.triggers.brokers.kafka.committer import Committer
 from headrace.triggers.brokers.kafka.desk import Desk
-from headrace.triggers.brokers.kafka.handover import look_up
+from headrace.triggers.brokers.kafka.handover import Handover
 from headrace.triggers.brokers.kafka.intake import Intake, Truncated
 from headrace.triggers.brokers.kafka.link import Link, Revival
 from headrace.triggers.brokers.kafka.mark import Mark
@@ -47,6 +47,7 @@ class KafkaMember:
         self._topics = list(dict.fromkeys(topics))
         self._rebalance = rebalance
         self._intake = Intake(group, desk.cluster)
+        self._handover = Handover(group, desk.cluster, exact=exact)
         self._revival = Revival(group)
         self._claims: dict[Partition, Claim] = {}
         self._turn = asyncio.Lock()  # the runtime is told one thing at a time
@@ -154,21 +155,27 @@ class KafkaMember:
         for partition in partitions:  # before anything is awaited: aiokafka is not to choose a position
             consumer.seek(TopicPartition(*partition), 0)
             consumer.pause(TopicPartition(*partition))
+        async with self.link.beating():
+            if await self._settle_in(partitions):
+                return
+            await asyncio.sleep(_AGAIN_S)
+        if not self._left:
+            self.link.rejoin()
+
+    async def _settle_in(self, partitions: Sequence[Partition]) -> bool:
+        """Whether they were taken over, or this is no member any more."""
         async with self._turn:
             if self._left:
-                return
+                return True
             try:
                 await self._take_over(partitions)
             except BrokerError as error:
                 self._trouble = error  # polls say so
-            else:
-                self._trouble = None
-                self._settled_in.set()
-                self._intake.bell.set()
-                return
-        await asyncio.sleep(_AGAIN_S)
-        if not self._left:
-            self.link.rejoin()
+                return False
+            self._trouble = None
+            self._settled_in.set()
+            self._intake.bell.set()
+            return True
 
     async def _take_over(self, partitions: Sequence[Partition]) -> None:
         membership = inside.membership(self.link.consumer)
@@ -177,7 +184,7 @@ class KafkaMember:
         try:
             # To be the only one who can settle comes before looking up what was settled.
             await asyncio.gather(*(one.open() for one in made))
-            marks, bounds = await look_up(self._desk.cluster, self.group, partitions, exact=self._exact)
+            marks, bounds = await self._handover.look_up(partitions)
         except BaseException:
             for transactor in made:
                 transactor.give_up()
