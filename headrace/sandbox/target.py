@@ -16,9 +16,17 @@ def find_target(text: str | None, cwd: Path) -> Target:
 
     Raises `TargetError` for what is not there. Whether it can be imported and holds a function, a worker finds out.
     """
-    if text is None:
-        return _here(cwd)
-    path = cwd / Path(text).expanduser()
+    try:
+        return _here(cwd) if text is None else _named(text, cwd)
+    except OSError as error:
+        place = cwd if text is None else text
+        raise TargetError(
+            f"{place} cannot be looked at: {error.strerror}; check the path and its permissions"
+        ) from error
+
+
+def _named(text: str, cwd: Path) -> Target:
+    path = cwd / os.path.expanduser(text)  # noqa: PTH111  (pathlib's raises where there is no such home)
     if path.exists() or os.sep in text or text.endswith(".py"):
         return _path(text, path)
     if all(part.isidentifier() for part in text.split(".")):

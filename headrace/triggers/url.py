@@ -98,4 +98,10 @@ def _path(url: str, rest: str) -> Path:
         )
     if not rest or rest == ":memory:":
         raise SettingsError(f"broker {url!r} names no file: write sqlite:PATH, for example {DEFAULT}")
-    return Path(rest).expanduser()
+    try:
+        return Path(rest).expanduser()
+    except RuntimeError as error:
+        home = rest.partition("/")[0]
+        raise SettingsError(
+            f"broker {url!r}: the home folder {home} is not known here: write the whole path"
+        ) from error

@@ -13,6 +13,7 @@ from headrace.runtime.ports import Append, Record, Settlement, TopicSpec
 from headrace.runtime.progress import Progress
 from headrace.triggers.brokers.sqlite import SqliteLog, chores
 from headrace.triggers.brokers.sqlite.bench import Bench
+from headrace.triggers.brokers.sqlite.upkeep import Upkeep
 
 HOUR_MS = 3_600_000
 ORDERS = ("orders", 0)
@@ -75,7 +76,8 @@ async def stored_bytes(log: SqliteLog) -> None:
 
 
 @pytest.fixture
-async def log(tmp_path):
+async def log(tmp_path, monkeypatch):
+    monkeypatch.setattr(Upkeep, "start", lambda _upkeep: None)  # the chores are done when a test says
     log = await SqliteLog.open(tmp_path / "log.db")
     yield log
     await log.close()

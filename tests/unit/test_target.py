@@ -62,6 +62,8 @@ def test_where_nothing_is_it_says_what_was_looked_for_and_how_to_begin(folder: P
         ("no/where", "no/where: there is no "),
         ("notes.txt", r"notes\.txt: .* is no Python file"),
         ("empty", "empty: the folder .* holds no Python module"),
+        ("~no-such-user/functions.py", "there is no .*/~no-such-user/functions.py"),
+        ("x" * 300 + ".py", "xxx"),
         ("what ever", "what ever: there is no such file or folder in .* no module name either"),
     ],
 )

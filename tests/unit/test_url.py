@@ -43,6 +43,7 @@ async def test_an_absolute_path_stays(tmp_path):
         ("sqlite:", "names no file"),
         ("sqlite::memory:", "names no file"),
         ("sqlite:///srv/log.db", r"the path follows the colon \(did you mean 'sqlite:/srv/log\.db'\?\)"),
+        ("sqlite:~no-such-user/log.db", "the home folder ~no-such-user is not known here"),
         ("sqlite://", "the path follows the colon: sqlite:PATH"),
     ],
 )

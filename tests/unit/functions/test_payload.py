@@ -128,7 +128,7 @@ def test_dict_str_and_bytes_take_any_type(type_name: str | None) -> None:
         (dict, b"{", "Expecting property name"),
         (dict, b"\xff\x01garbage", "codec can't decode"),
         (dict, b"", "Expecting value"),
-        (dict, b"[" * 100_000, "recursion"),
+        (dict, b"[" * 100_000, "while decoding a JSON array"),
         (str, b"\xff", "codec can't decode"),
         (Order, b"{", "Invalid JSON"),
         (Order, b"\xff\x01garbage", "Invalid JSON"),

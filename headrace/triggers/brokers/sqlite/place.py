@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sqlite3
+import stat
 from pathlib import Path
 
 from headrace.functions.errors import BrokerError
@@ -43,7 +44,7 @@ def look(path: Path) -> str:
     """
     try:
         _check_kind(path)
-        there = next(one for one in (path, *path.parents) if one.exists())
+        there = next(one for one in (path, *path.parents) if _mode(one) is not None)
         _check_filesystem(there)
     except OSError as error:
         raise not_writable(path, error) from error
@@ -115,18 +116,30 @@ def _check_path(path: Path) -> None:
     # The folder of the default log is nobody else's business: events may hold anything.
     path.parent.mkdir(mode=0o700 if path.parent.name == ".headrace" else 0o777, parents=True, exist_ok=True)
     for found in (path.parent, path):
-        if found.exists() and not os.access(found, os.R_OK | os.W_OK):
+        if _mode(found) is not None and not os.access(found, os.R_OK | os.W_OK):
             raise not_writable(found)
 
 
 def _check_kind(path: Path) -> None:
-    if path.is_dir():
+    mode = _mode(path)
+    if mode is not None and stat.S_ISDIR(mode):
         raise BrokerError(f"{path} is a directory: name a file in it, for example sqlite:{path / 'log.db'}")
-    if path.exists() and not path.is_file():
+    if mode is not None and not stat.S_ISREG(mode):
         raise BrokerError(f"{path} is a device, a pipe or a socket, and a log is a file: {_ELSEWHERE}")
-    above = next(one for one in path.absolute().parents if one.exists())
-    if not above.is_dir():
-        raise BrokerError(f"{above} is not a folder, so that no log can lie in it: {_ELSEWHERE}")
+    above = next((one, mode) for one in path.absolute().parents if (mode := _mode(one)) is not None)
+    if not stat.S_ISDIR(above[1]):
+        raise BrokerError(f"{above[0]} is not a folder, so that no log can lie in it: {_ELSEWHERE}")
+
+
+def _mode(path: Path) -> int | None:
+    """Its type and permissions; None if nothing is there. Raises `OSError` if that cannot be told.
+
+    `Path.exists` and its like take every error for nothing from Python 3.14 on.
+    """
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _check_filesystem(path: Path) -> None:
