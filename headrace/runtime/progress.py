@@ -16,7 +16,7 @@ the watermark or null]. Further items are ignored, so that fields can be added.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -198,3 +198,16 @@ class Progress:
         return (
             f"<Progress: done below {self.watermark}, {self.done_beyond} beyond, {len(self.ledger)} to be tried again>"
         )
+
+
+def runs_of(offsets: Iterable[int]) -> list[tuple[int, int]]:
+    """Offsets as runs of neighbours: the first of each, and the one after its last."""
+    runs: list[tuple[int, int]] = []
+    start = end = -1
+    for offset in sorted(offsets):
+        if offset != end:
+            if end >= 0:
+                runs.append((start, end))
+            start = offset
+        end = offset + 1
+    return [*runs, (start, end)]

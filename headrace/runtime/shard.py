@@ -10,7 +10,7 @@ again before the settlement that charges it is durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -20,19 +20,18 @@ from headrace.runtime.announcement import Announcement
 from headrace.runtime.arrivals import arrivals_at
 from headrace.runtime.batching import Batching
 from headrace.runtime.condemned import Condemned
-from headrace.runtime.deadletter import Sender, dead_letter, fits, without_redrives
 from headrace.runtime.flights import Flight, Flights
 from headrace.runtime.lanes import Lane, Lanes
 from headrace.runtime.leftovers import Leftover
-from headrace.runtime.ports import Append, Assigned, Fetched, Record, Settlement
-from headrace.runtime.progress import Progress
+from headrace.runtime.outbox import Outbox
+from headrace.runtime.ports import Assigned, Fetched, Record, Settlement
+from headrace.runtime.progress import Progress, runs_of
 from headrace.runtime.result import Result
-from headrace.runtime.retrytopic import Deferred
 from headrace.runtime.room import Room
 from headrace.runtime.terms import Terms
 from headrace.runtime.verdict import Again, Finish, GiveBack, SetAside, Verdict, judge
 from headrace.runtime.waits import Waits
-from headrace.sandbox.outcome import NOT_RUN, Crashed, Done, Emitted, Failure, Outcome
+from headrace.sandbox.outcome import NOT_RUN, Crashed, Done, Outcome
 from headrace.sandbox.wire import Chunk, Origin, Task
 
 MOST_HELD_EVENTS = 1000
@@ -54,7 +53,7 @@ class Shard:
         self._lanes = Lanes(terms.order)
         self._batching = Batching(terms.batch, self._lanes) if terms.batch else None
         self._flights = Flights()
-        self._appends: list[Append] = []
+        self._outbox = Outbox(self._arrivals)
         self._waits = Waits()
         self._settling = False
         self._room = Room(terms.progress_limit)
@@ -189,9 +188,9 @@ class Shard:
             return None
         self._settling = True
         self._waits.settling()
-        appends, self._appends = self._appends, []
         self._dirty = False
         data = self._room.encoded(self.progress)
+        appends = self._outbox.take()
         return Settlement(self.terms.group, self.partition, self.epoch, self.progress.watermark, data, appends)
 
     def settled(self) -> None:
@@ -301,8 +300,7 @@ class Shard:
         while (record := self._lanes.peek_alone()) is not None and self._condemned.has(record.offset):
             taken = self._lanes.take_alone()
             assert taken is not None
-            verdict = self._condemned.bury(record.offset)
-            self._set_aside(record, verdict.failure, verdict.attempts, now_ms, self.terms.sender)
+            self._outbox.set_aside(record, self._condemned.bury(record.offset), self.terms.sender, now_ms)
             self._end(*taken)
 
     def _is_last_chance(self, flight: Flight, index: int, outcome: Outcome, now_ms: int) -> bool:
@@ -375,25 +373,17 @@ class Shard:
         verdict, lane, record, crashed, now_ms, sender = decision
         match verdict:
             case Finish(emits):
-                self._publish(emits)
+                self._outbox.publish(emits)
                 self._end(lane, record)
-            case SetAside(failure, attempts):
-                self._set_aside(record, failure, attempts, now_ms, sender)
+            case SetAside():
+                self._outbox.set_aside(record, verdict, sender, now_ms)
                 self._end(lane, record)
-            case Again(delay_ms) if self.terms.aside:
-                offset = record.offset
-                charge = self.progress.ledger.get(offset)  # by an owner's death, which is a crash of its own
-                alone = crashed or self._arrivals.is_alone(offset) or (charge is not None and charge.alone)
-                own = without_redrives(record) if self._arrivals.direct else record
-                event = Deferred(
-                    own, self._arrivals.origin(offset), self._failures(offset) + 1, now_ms + delay_ms, alone=alone
-                )
-                if self._defer(event, now_ms):
+            case Again(delay_ms):
+                due_ms = now_ms + delay_ms
+                if self.terms.aside and self._defer(record, due_ms, now_ms, crashed=crashed):
                     self._end(lane, record)
                 else:
-                    self._hold(lane, record, now_ms + delay_ms, crashed=crashed)
-            case Again(delay_ms):
-                self._hold(lane, record, now_ms + delay_ms, crashed=crashed)
+                    self._hold(lane, record, due_ms, crashed=crashed)
             case GiveBack():
                 if crashed:
                     self._lanes.alone.add(record.offset)
@@ -420,7 +410,7 @@ class Shard:
             offset = event.record.offset
             if event.not_before_ms > now_ms:
                 assert self.terms.retries is not None
-                self._appends.append(self.terms.retries.defer(event, now_ms))  # as large as it was when it came here
+                self._outbox.pass_on(event, self.terms.retries, now_ms)
                 self._arrivals.forget(offset)
                 self.progress.finish(offset)
                 self._dirty = True
@@ -429,15 +419,16 @@ class Shard:
                     self._lanes.alone.add(offset)
                 self._admit([event.record], now_ms)
 
-    def _defer(self, event: Deferred, now_ms: int) -> bool:
+    def _defer(self, record: Record, due_ms: int, now_ms: int, *, crashed: bool) -> bool:
         """Have it wait in a retry topic; False if it is too large for one."""
         assert self.terms.retries is not None
-        append = self.terms.retries.defer(event, now_ms)
-        if not fits(append, self.terms.retries.max_bytes):
-            return False
-        self._appends.append(append)
-        self._dirty = True
-        return True
+        offset = record.offset
+        charge = self.progress.ledger.get(offset)  # by an owner's death, which is a crash of its own
+        alone = crashed or self._arrivals.is_alone(offset) or (charge is not None and charge.alone)
+        failures = self._failures(offset) + 1
+        return self._outbox.defer(
+            record, self.terms.retries, failures=failures, due_ms=due_ms, alone=alone, now_ms=now_ms
+        )
 
     def _failures(self, offset: int) -> int:
         """Charged failures of the event, those it brought along included."""
@@ -450,30 +441,18 @@ class Shard:
         self._announcement.withdraw()
         self._dirty = True
 
-    def _set_aside(self, record: Record, failure: Failure, attempts: int, now_ms: int, sender: Sender | None) -> None:
-        if sender is not None:
-            origin = self._arrivals.origin(record.offset)
-            returned = not self._arrivals.direct
-            letter = dead_letter(
-                record, origin, failure, attempts=attempts, sender=sender, now_ms=now_ms, returned=returned
-            )
-            self._appends.append(letter)
-
-    def _publish(self, emits: Sequence[Emitted]) -> None:
-        self._appends += [Append(e.topic, e.partition, e.timestamp, e.key, e.value, e.headers) for e in emits]
-
     def _finish_all(self, events: list[tuple[Lane, Record]], outcomes: Sequence[Outcome | None]) -> bool:
         """The fast path: conclude events together. False, having done nothing, if they need a look one by one."""
         if self.progress.ledger or self.terms.watched or self._admission or not self._arrivals.direct:
             return False
         if not all(outcome is None or type(outcome) is Done for outcome in outcomes):
             return False
-        runs = _runs(record.offset for _, record in events)
+        runs = runs_of(record.offset for _, record in events)
         if not self._room.take(self.progress, len(runs)):
             return False
         for outcome in outcomes:
             if isinstance(outcome, Done):
-                self._publish(outcome.emits)
+                self._outbox.publish(outcome.emits)
         self._lanes.end_all(events)
         for start, end in runs:
             self.progress.finish_run(start, end)
@@ -501,16 +480,3 @@ class Shard:
     def __repr__(self) -> str:
         topic, partition = self.partition
         return f"<Shard {topic}/{partition}: {self._lanes!r}, {self.progress!r}>"
-
-
-def _runs(offsets: Iterable[int]) -> list[tuple[int, int]]:
-    """Offsets as runs of neighbours: the first of each, and the one after its last."""
-    runs: list[tuple[int, int]] = []
-    start = end = -1
-    for offset in sorted(offsets):
-        if offset != end:
-            if end >= 0:
-                runs.append((start, end))
-            start = offset
-        end = offset + 1
-    return [*runs, (start, end)]

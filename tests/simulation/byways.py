@@ -53,7 +53,8 @@ def _deferred_without_ending() -> AbstractContextManager[Any]:
     """As if only what left without an append were done: the next owner defers it again."""
 
     def end(self: Shard, lane: Lane, record: Record) -> None:
-        if self._appends and ".retry." in self._appends[-1].topic:
+        appends = self._outbox._appends
+        if appends and ".retry." in appends[-1].topic:
             with patch.object(self.progress, "finish", lambda _offset: None):
                 _end(self, lane, record)
         else:
@@ -64,9 +65,9 @@ def _deferred_without_ending() -> AbstractContextManager[Any]:
 
 def _lost_on_a_hop() -> AbstractContextManager[Any]:
     def promote(self: Shard, now_ms: int) -> None:
-        appended = len(self._appends)
+        appended = len(self._outbox)
         _promote(self, now_ms)
-        del self._appends[appended:]
+        del self._outbox._appends[appended:]
 
     return patch.object(Shard, "_promote", promote)
 
