@@ -99,7 +99,7 @@ async def test_a_waiting_poll_is_woken_by_a_seek(broker, join, order):
     member, _ = await join(broker, "app.f", "orders", seek=False)
     waiting = asyncio.create_task(member.poll(10))
     member.seek(("orders", 0), 0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         (fetched,) = await waiting
     assert len(fetched.records) == 1
 
