@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition, errors
 from kafkaclient import PATIENCE, Runtime, append, fresh
 
 from headrace.triggers.brokers.kafka import inside
@@ -54,6 +54,13 @@ async def test_a_live_consumer_is_not_dead_and_has_a_membership(consumer):
     generation, member_id = inside.membership(consumer)
     assert generation > 0
     assert member_id
+
+
+async def test_a_consumer_whose_task_has_ended_says_so(consumer):
+    consumer._coordinator._coordination_task.cancel()
+    await asyncio.gather(consumer._coordinator._coordination_task, return_exceptions=True)
+    with pytest.raises(errors.ConsumerStoppedError):
+        inside.check(consumer)
 
 
 def test_each_member_has_an_assignor_of_its_own():

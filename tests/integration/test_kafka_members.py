@@ -31,6 +31,20 @@ class Slow(Runtime):
         await super().assigned(partitions)
 
 
+class Held(Runtime):
+    """It takes what it is assigned when its gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.begun = asyncio.Event(), asyncio.Event()
+        self.gate.set()
+
+    async def assigned(self, partitions):
+        self.begun.set()
+        await self.gate.wait()
+        await super().assigned(partitions)
+
+
 def noted(call, calls):
     """The call, its arguments noted."""
 
@@ -157,6 +171,24 @@ async def test_a_takeover_that_takes_longer_than_a_session_keeps_the_membership(
     assert values(await polled(member, lambda found: bool(values(found)))) == [b"x"]
     assert [what for what, _ in runtime.history] == ["assigned"]
     await log.close()
+
+
+async def test_topics_that_change_during_a_takeover_are_followed_after_it(log, names):
+    group, topic, emails = names
+    runtime = Held()
+    member = await runtime.join(log, group, topic)
+    consumer = member.link.consumer
+    runtime.gate.clear()
+    runtime.begun.clear()
+    first = asyncio.create_task(member.subscribe([topic]))
+    await runtime.begun.wait()
+    second = asyncio.create_task(member.subscribe([topic, emails]))
+    await asyncio.sleep(0)
+    runtime.gate.set()
+    await asyncio.gather(first, second)
+    await log.append([append(emails, b"x")])
+    assert values(await polled(member, lambda found: bool(values(found)))) == [b"x"]
+    assert member.link.consumer is consumer, "it was not lost by that"
 
 
 @pytest.mark.parametrize(("exact", "watermark"), [(False, 0), (True, 1000)])

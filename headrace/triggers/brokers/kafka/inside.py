@@ -101,7 +101,26 @@ def is_dead(consumer: Any) -> bool:
 
 def check(consumer: Any) -> None:
     """Raise what the group's coordinator has refused, once."""
-    consumer._coordinator.check_errors()
+    try:
+        consumer._coordinator.check_errors()
+    except asyncio.CancelledError as error:  # that of its task: nobody has cancelled ours
+        raise errors.ConsumerStoppedError("the consumer's task has ended") from error
+
+
+def end_heartbeats_well(consumer: Any) -> None:
+    """Have a change of subscription during a takeover not end the consumer.
+
+    aiokafka ends its heartbeats for that, which may not have begun; awaiting them then cancels who ends them.
+    """
+    coordinator = consumer._coordinator
+
+    async def end() -> None:
+        beats, coordinator._heartbeat_task = coordinator._heartbeat_task, None
+        if beats is not None:
+            beats.cancel()
+            await asyncio.gather(beats, return_exceptions=True)
+
+    coordinator._stop_heartbeat_task = end
 
 
 async def commit(

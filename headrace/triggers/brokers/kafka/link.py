@@ -56,6 +56,7 @@ class Link:
             self._end(consumer)
             raise
         self.consumer = consumer
+        inside.end_heartbeats_well(consumer)
         self._beat = inside.note_beats(consumer, self.heard)
         self.heard(time.monotonic())
         self.subscribe(topics)

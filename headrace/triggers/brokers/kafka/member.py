@@ -155,27 +155,23 @@ class KafkaMember:
         for partition in partitions:  # before anything is awaited: aiokafka is not to choose a position
             consumer.seek(TopicPartition(*partition), 0)
             consumer.pause(TopicPartition(*partition))
-        async with self.link.beating():
-            if await self._settle_in(partitions):
+        async with self._turn:
+            if self._left:
                 return
+            try:
+                async with self.link.beating():
+                    await self._take_over(partitions)
+            except BrokerError as error:
+                self._trouble = error  # polls say so
+            else:
+                self._trouble = None
+                self._settled_in.set()
+                self._intake.bell.set()
+                return
+        async with self.link.beating():
             await asyncio.sleep(_AGAIN_S)
         if not self._left:
             self.link.rejoin()
-
-    async def _settle_in(self, partitions: Sequence[Partition]) -> bool:
-        """Whether they were taken over, or this is no member any more."""
-        async with self._turn:
-            if self._left:
-                return True
-            try:
-                await self._take_over(partitions)
-            except BrokerError as error:
-                self._trouble = error  # polls say so
-                return False
-            self._trouble = None
-            self._settled_in.set()
-            self._intake.bell.set()
-            return True
 
     async def _take_over(self, partitions: Sequence[Partition]) -> None:
         membership = inside.membership(self.link.consumer)
