@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from headrace.testing.app import TestApp
-
-_apps: list[weakref.ref[TestApp]] = []
+from typing import Protocol
 
 
-def enter(app: TestApp) -> None:
+class App(Protocol):
+    """An app, by what is told of it: its `repr` says which it is."""
+
+    def story(self) -> str:
+        """What happened in it."""
+        ...
+
+
+_apps: list[weakref.ref[App]] = []
+
+
+def enter(app: App) -> None:
     """There is one more."""
     _apps[:] = [known for known in _apps if known() is not None]
     _apps.append(weakref.ref(app))
 
 
-def apps() -> list[TestApp]:
+def apps() -> list[App]:
     """All that are still there, in the order they were made."""
     return [app for known in _apps if (app := known()) is not None]
 
