@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from headrace.runtime.ports import Bounds, Lag, TopicInfo
-from headrace.triggers.brokers.sqlite.topics import spec_of
+from headrace.triggers.brokers.sqlite.conf import spec_of
 
 _TOPICS = "SELECT name, parts, conf, start, next, bytes FROM topic JOIN part ON topic = id ORDER BY name, p"
 _LAG = """

@@ -29,11 +29,12 @@ from headrace.triggers.brokers.refusal import check_spec
 from headrace.triggers.brokers.selection import chosen
 from headrace.triggers.brokers.sqlite import admin, groups, reader
 from headrace.triggers.brokers.sqlite.bells import Ringer, bell_name
-from headrace.triggers.brokers.sqlite.delayed import Promoter, waiting
+from headrace.triggers.brokers.sqlite.delayed import waiting
 from headrace.triggers.brokers.sqlite.files import Files
 from headrace.triggers.brokers.sqlite.heart import Desk, Times
 from headrace.triggers.brokers.sqlite.member import SqliteMember
 from headrace.triggers.brokers.sqlite.membership import Membership
+from headrace.triggers.brokers.sqlite.promoter import Promoter
 from headrace.triggers.brokers.sqlite.readers import readers
 from headrace.triggers.brokers.sqlite.topics import alter, create, drop
 from headrace.triggers.brokers.sqlite.upkeep import Upkeep

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from headrace.runtime.ports import TopicSpec
 from headrace.runtime.progress import BadProgress, Progress
 from headrace.triggers.brokers.sqlite.bench import Bench
+from headrace.triggers.brokers.sqlite.conf import spec_of
 from headrace.triggers.brokers.sqlite.schema import OFFSET_BITS, OFFSET_MASK
-from headrace.triggers.brokers.sqlite.topics import spec_of
 
 ROWS = 500
 """The most records one transaction deletes."""

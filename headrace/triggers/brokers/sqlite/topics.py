@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from headrace.runtime.ports import TopicSpec
 from headrace.triggers.brokers.refusal import check_spec, fewer_partitions, still_read, unknown_topic
+from headrace.triggers.brokers.sqlite.conf import altered, conf_of
 from headrace.triggers.brokers.sqlite.readers import readers
-
-if TYPE_CHECKING:
-    from headrace.triggers.brokers.sqlite.transaction import Transaction
+from headrace.triggers.brokers.sqlite.transaction import Transaction
 
 DROPPED = "dropped:"
 """In `meta`, before the number of a partition whose records are still to be deleted."""
@@ -35,8 +31,7 @@ def alter(transaction: Transaction, spec: TopicSpec) -> None:
         raise fewer_partitions(spec.name, count, wanted)
     for number in range(count, wanted):
         transaction.execute("INSERT INTO part(topic, p) VALUES (?, ?)", (topic, number))
-    kept = json.loads(conf) | {name: value for name, value in _conf(spec).items() if name != "max_bytes" or value}
-    transaction.execute("UPDATE topic SET parts = ?, conf = ? WHERE id = ?", (wanted, json.dumps(kept), topic))
+    transaction.execute("UPDATE topic SET parts = ?, conf = ? WHERE id = ?", (wanted, altered(conf, spec), topic))
 
 
 def drop(transaction: Transaction, name: str, run: Path) -> None:
@@ -55,34 +50,6 @@ def drop(transaction: Transaction, name: str, run: Path) -> None:
     transaction.execute("DELETE FROM topic WHERE id = ?", (topic,))
 
 
-def settings(spec: TopicSpec) -> str:
-    """What of a spec is kept as the topic's `conf`, as JSON."""
-    return json.dumps(_conf(spec))
-
-
-@lru_cache(1024)
-def spec_of(name: str, partitions: int, conf: str) -> TopicSpec:
-    """The spec a topic was made with. Settings this version does not know are left out."""
-    kept = json.loads(conf)
-    return TopicSpec(
-        name,
-        partitions,
-        kept.get("retention_ms"),
-        kept.get("retention_bytes"),
-        kept.get("cleanup", "delete"),
-        kept.get("max_bytes"),
-    )
-
-
-def _conf(spec: TopicSpec) -> dict[str, int | str | None]:
-    return {
-        "retention_ms": spec.retention_ms,
-        "retention_bytes": spec.retention_bytes,
-        "cleanup": spec.cleanup,
-        "max_bytes": spec.max_bytes,
-    }
-
-
 def _found(transaction: Transaction, name: str) -> tuple[int, int, str]:
     row = transaction.execute("SELECT id, parts, conf FROM topic WHERE name = ?", (name,)).fetchone()
     if row is None:
@@ -94,7 +61,7 @@ def _found(transaction: Transaction, name: str) -> tuple[int, int, str]:
 def _insert(transaction: Transaction, spec: TopicSpec, partitions: int) -> bool:
     made = transaction.execute(
         "INSERT INTO topic(name, parts, conf) VALUES (?, ?, ?) ON CONFLICT(name) DO NOTHING RETURNING id",
-        (spec.name, partitions, settings(spec)),
+        (spec.name, partitions, conf_of(spec)),
     ).fetchall()
     for (topic,) in made:
         for number in range(partitions):

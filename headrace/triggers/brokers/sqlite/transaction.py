@@ -16,9 +16,9 @@ from headrace.functions.partition import partition_of
 from headrace.runtime.ports import Append, Position, Settlement, Ticket, TopicSpec
 from headrace.triggers.brokers.refusal import check_append, fenced, no_partition, unknown_topic
 from headrace.triggers.brokers.sqlite import delayed
+from headrace.triggers.brokers.sqlite.conf import spec_of
 from headrace.triggers.brokers.sqlite.producers import Answers
 from headrace.triggers.brokers.sqlite.schema import OFFSET_BITS
-from headrace.triggers.brokers.sqlite.topics import spec_of
 
 _INSERT = "INSERT INTO record(id, ats, ts, k, v, h) VALUES (?, ?, ?, ?, ?, ?)"
 _PARTS = "SELECT tp, next, last_ats, conf FROM part JOIN topic ON topic = id WHERE name = ? ORDER BY p"
