@@ -20,7 +20,7 @@ from headrace.testing.life import Life, World
 from headrace.testing.subject import Subject
 from headrace.testing.writes import CrashPoint, Writes
 from headrace.triggers.brokers.memory import Disk
-from headrace.triggers.brokers.memory.disk import Owner
+from headrace.triggers.brokers.memory.owner import Owner
 from headrace.triggers.brokers.refusal import refuse_delayed
 
 _TOLERANCE_S = 1e-9

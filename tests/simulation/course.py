@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from headrace.runtime.ports import TopicSpec
-from headrace.triggers.brokers.memory.group import Group
 from simulation.node import Node
 from simulation.producer import produce
 from simulation.promise import BrokenPromise
@@ -23,7 +22,7 @@ async def course(world: World) -> None:
     """See the module."""
     scenario, random = world.scenario, world.random
     for group in world.groups:
-        Group.of(world.disk, group)  # here and now, so that the coordinator belongs to no runtime
+        world.disk.group(group)  # here and now, so that the coordinator belongs to no runtime
     world.disk.watchers[world.witness] = world.witness.wrote
     world.disk.ensure([TopicSpec(name, count) for name, count in scenario.topics.items()])
     world.nodes += [Node(world, f"r{n}") for n in range(scenario.runtimes)]

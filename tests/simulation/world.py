@@ -15,7 +15,6 @@ from typing import Any
 import structlog
 
 from headrace.functions.names import dead_letter_topic_of, group_of
-from headrace.triggers.brokers.memory.group import Group
 from simulation.census import Census
 from simulation.course import course
 from simulation.disk import WitnessedDisk
@@ -133,12 +132,12 @@ class World:
     def rebalance(self, random: Random) -> None:
         """Move a partition, or take one away and give it back."""
         group = random.choice(list(self.groups))
-        seats = list(Group.of(self.disk, group).seats)
+        seats = list(self.disk.group(group).seats)
         partition = random.choice(self.disk.partitions(self.followed(group)))
         if seats and random.random() < 0.7:
-            Group.of(self.disk, group).rebalance({partition: random.choice(seats)})
+            self.disk.group(group).rebalance({partition: random.choice(seats)})
         else:
-            Group.of(self.disk, group).rebalance(bounced=[partition])
+            self.disk.group(group).rebalance(bounced=[partition])
 
     # -- its course ---------------------------------------------------------------------------------------------------
 

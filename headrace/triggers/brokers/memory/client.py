@@ -98,7 +98,7 @@ class Client:
     def begin(self, step: Step) -> None:
         """Ask the faults before a step. Raises what they raise; `Crash` after killing the client."""
         if step.group and (wanted := self.faults.rebalance(step)) is not None:
-            Group.of(self.disk, step.group).rebalance(wanted)
+            self.disk.group(step.group).rebalance(wanted)
         self.ask(self.faults.before, step)
 
     def ask(self, fault: Callable[[Step], None], step: Step) -> None:

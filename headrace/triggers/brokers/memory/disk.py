@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from headrace.functions.partition import partition_of
 from headrace.runtime.ports import (
@@ -19,7 +19,9 @@ from headrace.runtime.ports import (
     TopicInfo,
     TopicSpec,
 )
+from headrace.triggers.brokers.memory.group import Group
 from headrace.triggers.brokers.memory.journal import Journal
+from headrace.triggers.brokers.memory.owner import NOBODY, Claim, Owner
 from headrace.triggers.brokers.refusal import (
     check_append,
     check_spec,
@@ -28,12 +30,6 @@ from headrace.triggers.brokers.refusal import (
     no_partition,
     unknown_topic,
 )
-
-if TYPE_CHECKING:
-    from headrace.triggers.brokers.memory.group import Group
-
-Claim = tuple[str, Partition]
-"""A group's name and a partition."""
 
 
 @dataclass(slots=True)
@@ -50,13 +46,6 @@ class Progress(NamedTuple):
 
     watermark: int
     progress: bytes
-
-
-class Owner(NamedTuple):
-    """The member that owns a partition, None if none does, and since which epoch."""
-
-    member: str | None
-    epoch: int
 
 
 @dataclass(slots=True, eq=False)
@@ -194,8 +183,14 @@ class Disk:
         self.owners[group, partition] = Owner(None, self.owner(group, partition).epoch)
 
     def owner(self, group: str, partition: Partition) -> Owner:
-        """Who owns a partition; epochs begin at 1."""
-        return self.owners.get((group, partition), Owner(None, 0))
+        """Who owns a partition."""
+        return self.owners.get((group, partition), NOBODY)
+
+    def group(self, name: str) -> Group:
+        """The group of this name, which is made when it is first asked for."""
+        if (its := self.groups.get(name)) is None:
+            its = self.groups[name] = Group(name, self)
+        return its
 
     def move(self, group: str, marks: Mapping[Partition, int]) -> None:
         """Put other watermarks, with nothing beside them, in place of a group's progress; fences who had it.

@@ -13,7 +13,28 @@ from typing import Protocol
 
 from headrace.runtime.ports import Assigned, Partition
 from headrace.triggers.brokers.memory.assignment import assign
-from headrace.triggers.brokers.memory.disk import Disk
+from headrace.triggers.brokers.memory.owner import NOBODY, Claim, Owner
+
+
+class Ownership(Protocol):
+    """The disk, by what a coordinator needs of it: which partitions there are, and who owns them."""
+
+    @property
+    def owners(self) -> Mapping[Claim, Owner]:
+        """Who owns each partition that ever had an owner."""
+        ...
+
+    def partitions(self, topics: Sequence[str]) -> list[Partition]:
+        """All partitions of these topics, in order. Raises `UnknownTopic`."""
+        ...
+
+    def claim(self, group: str, partition: Partition, member: str) -> Assigned:
+        """Make `member` the owner of a partition under a new epoch."""
+        ...
+
+    def release(self, group: str, partition: Partition) -> None:
+        """Nobody owns the partition until the next claim."""
+        ...
 
 
 class Seat(Protocol):
@@ -56,23 +77,16 @@ class Seat(Protocol):
 class Group:
     """The members of one group, and the rebalance under way."""
 
-    def __init__(self, name: str, disk: Disk) -> None:
+    def __init__(self, name: str, ownership: Ownership) -> None:
         self.name = name
         self.seats: dict[str, Seat] = {}
-        self._disk = disk
+        self._ownership = ownership
         self._context: Context = copy_context()
         self._wanted: dict[Partition, str] = {}
         self._bounced: set[Partition] = set()
         self._stale = False
         self._round: asyncio.Task[None] | None = None
         self._joins = 0
-
-    @classmethod
-    def of(cls, disk: Disk, name: str) -> Group:
-        """The group of this name on the disk."""
-        if name not in disk.groups:
-            disk.groups[name] = cls(name, disk)
-        return disk.groups[name]
 
     def next_number(self) -> int:
         """A number for one more member."""
@@ -88,7 +102,7 @@ class Group:
         """Put a member out without asking it, as when its session is over. One that is out already stays so."""
         if self.seats.pop(seat.id, None) is not None:
             for partition in self.owned(seat):
-                self._disk.release(self.name, partition)
+                self._ownership.release(self.name, partition)
             seat.evicted()
             self.rebalance()
 
@@ -109,7 +123,7 @@ class Group:
 
     def owned(self, seat: Seat) -> list[Partition]:
         """What a member owns."""
-        claims = self._disk.owners.items()
+        claims = self._ownership.owners.items()
         return [partition for (group, partition), (owner, _) in claims if group == self.name and owner == seat.id]
 
     async def _rebalance(self) -> None:
@@ -130,7 +144,7 @@ class Group:
         topics = {id_: seat.topics for id_, seat in self.seats.items() if seat.topics}
         names = dict.fromkeys(name for subscribed in topics.values() for name in subscribed)
         current = {partition: seat.id for seat in self.seats.values() for partition in self.owned(seat)}
-        return assign(self._disk.partitions(list(names)), topics, current, wanted)
+        return assign(self._ownership.partitions(list(names)), topics, current, wanted)
 
     async def _take_back(self, seat: Seat, target: Mapping[Partition, str], bounced: set[Partition]) -> None:
         lost = [p for p in self.owned(seat) if target.get(p) != seat.id or p in bounced]
@@ -138,13 +152,13 @@ class Group:
             return
         await seat.let_go(lost)
         for partition in lost:
-            if self._disk.owner(self.name, partition).member == seat.id:
-                self._disk.release(self.name, partition)
+            if self._owner(partition) == seat.id:
+                self._ownership.release(self.name, partition)
 
     async def _hand_out(self, seat: Seat, target: Mapping[Partition, str]) -> None:
-        free = [p for p, id_ in target.items() if id_ == seat.id and self._disk.owner(self.name, p).member is None]
+        free = [p for p, id_ in target.items() if id_ == seat.id and self._owner(p) is None]
         if free and seat.id in self.seats and seat.topics:
-            await seat.take([self._disk.claim(self.name, partition, seat.id) for partition in free])
+            await seat.take([self._ownership.claim(self.name, partition, seat.id) for partition in free])
 
     def _conclude(self, seat: Seat) -> None:
         if seat.topics:
@@ -152,6 +166,9 @@ class Group:
         elif seat.id in self.seats and not self.owned(seat):  # else it left meanwhile: the next round
             del self.seats[seat.id]
             seat.settled()
+
+    def _owner(self, partition: Partition) -> str | None:
+        return self._ownership.owners.get((self.name, partition), NOBODY).member
 
     def __repr__(self) -> str:
         state = "in a rebalance" if self._round is not None and not self._round.done() else "stable"

@@ -24,7 +24,6 @@ from headrace.runtime.ports import (
 from headrace.triggers.brokers.memory.client import Client, Times
 from headrace.triggers.brokers.memory.disk import Disk
 from headrace.triggers.brokers.memory.faults import Faults, Step
-from headrace.triggers.brokers.memory.group import Group
 from headrace.triggers.brokers.memory.member import MemoryMember
 from headrace.triggers.brokers.memory.writer import Writer
 from headrace.triggers.brokers.refusal import refuse_delayed, refuse_transactions, still_read, still_served
@@ -99,7 +98,7 @@ class MemoryLog:
         await self._client.turn()
         names = list(dict.fromkeys(topics))
         self.disk.partitions(names)
-        its = Group.of(self.disk, group)
+        its = self.disk.group(group)
         member = MemoryMember(self._client, its, names, rebalance)
         its.enter(member)
         self._client.seats[member] = its
@@ -208,11 +207,11 @@ class MemoryLog:
         self, group: str, wanted: Mapping[Partition, str] | None = None, bounced: Sequence[Partition] = ()
     ) -> None:
         """Rebalance a group in the background, see `Group.rebalance`; the ids of its members are `members(group)`."""
-        Group.of(self.disk, group).rebalance(wanted, bounced)
+        self.disk.group(group).rebalance(wanted, bounced)
 
     def members(self, group: str) -> list[str]:
         """The ids of a group's members, of all clients, in the order they joined."""
-        return list(Group.of(self.disk, group).seats)
+        return list(self.disk.group(group).seats)
 
     def _see(self) -> None:
         self._seen[_this_task()] = self.disk.version
