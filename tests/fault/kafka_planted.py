@@ -17,6 +17,7 @@ from headrace.__main__ import main
 from headrace.runtime import state
 from headrace.runtime.progress import Progress
 from headrace.triggers.brokers.kafka import member
+from headrace.triggers.brokers.kafka.claims import Claim, Claims
 from headrace.triggers.brokers.kafka.link import Link
 from headrace.triggers.brokers.kafka.log import KafkaLog
 from headrace.triggers.brokers.kafka.mark import Mark
@@ -69,7 +70,8 @@ def commit_before_publish() -> None:
 
 def plain_commit() -> None:
     """What is emitted is published in a transaction, and progress is committed beside it."""
-    transact = Transactor._transact
+    transact, make = Transactor._transact, Claims.make
+    made: dict[Any, Claim] = {}
 
     class Beside:
         """A producer without offsets in its transactions."""
@@ -85,13 +87,17 @@ def plain_commit() -> None:
     async def beside(self: Any, producer: Any, mark: Mark, appends: Any) -> Any:
         ends = await transact(self, Beside(producer), mark, appends)
         await asyncio.sleep(_WINDOW_S)
-        for claims in self._desk.claims._claims.values():
-            for claim in claims:
-                if claim.transactor is self:
-                    await claim.member.committer.commit(claim.membership, claim.partition, mark)
+        if not (claim := made[self]).is_over:
+            await claim.member.committer.commit(claim.membership, claim.partition, mark)
         return ends
 
+    def noted(self: Any, *arguments: Any) -> Claim:
+        claim = make(self, *arguments)
+        made[claim.transactor] = claim
+        return claim
+
     Transactor._transact = beside
+    Claims.make = noted
 
 
 def epoch_unchecked() -> None:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from headrace.runtime.ports import Partition, Settlement
+from headrace.triggers.brokers.kafka.committer import Committer
+from headrace.triggers.brokers.kafka.link import Link
+from headrace.triggers.brokers.kafka.transactor import Transactor
 
-if TYPE_CHECKING:
-    from headrace.triggers.brokers.kafka.member import KafkaMember
-    from headrace.triggers.brokers.kafka.transactor import Transactor
+
+class Claimant(Protocol):
+    """The member that has a claim: its `link` asks the group whether it still does, its `committer` commits for it."""
+
+    group: str
+    link: Link
+    committer: Committer
 
 
 @dataclass(eq=False, slots=True)
@@ -22,7 +29,7 @@ class Claim:
     `published` is one whose appends are acknowledged and whose commit is not: settled again, it is not published again.
     """
 
-    member: KafkaMember
+    member: Claimant
     partition: Partition
     epoch: int
     membership: tuple[int, str]
@@ -43,7 +50,7 @@ class Claims:
         return f"<Claims on {len(self._claims)} partitions>"
 
     def make(
-        self, member: KafkaMember, partition: Partition, membership: tuple[int, str], transactor: Transactor | None
+        self, member: Claimant, partition: Partition, membership: tuple[int, str], transactor: Transactor | None
     ) -> Claim:
         """A new claim. Epochs grow from owner to owner, also between hosts, as far as their clocks agree.
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from headrace.triggers.brokers.kafka.afterglow import Afterglow
 from headrace.triggers.brokers.kafka.calls import Calls
-from headrace.triggers.brokers.kafka.claims import Claims
 from headrace.triggers.brokers.kafka.cluster import Cluster
 from headrace.triggers.brokers.kafka.settings import KafkaSettings
 from headrace.triggers.brokers.kafka.topics import Topics
@@ -20,5 +19,4 @@ class Desk:
     calls: Calls
     cluster: Cluster
     topics: Topics
-    claims: Claims
     afterglow: Afterglow

@@ -65,7 +65,7 @@ class KafkaLog:
         self._groups = Groups(self._cluster, self._topics, self._reader, afterglow)
         self._publisher = Publisher(Producer(settings), self._calls, self._describe)
         self._claims = Claims()
-        self._desk = Desk(settings, self._calls, self._cluster, self._topics, self._claims, afterglow)
+        self._desk = Desk(settings, self._calls, self._cluster, self._topics, afterglow)
         self._members: list[KafkaMember] = []
 
     @classmethod
@@ -126,7 +126,7 @@ class KafkaLog:
         self._calls.check()
         self._members = [one for one in self._members if not one.has_left]
         self._check_static(group)
-        member = KafkaMember(self._desk, group, topics, rebalance, exact=transactional)
+        member = KafkaMember(self._desk, self._claims, group, topics, rebalance, exact=transactional)
         self._members.append(member)
         await member.open()
         return member

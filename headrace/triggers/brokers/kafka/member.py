@@ -19,7 +19,7 @@ from aiokafka import TopicPartition
 from headrace.functions.errors import BrokerError, BrokerUnavailable
 from headrace.runtime.ports import Assigned, Bounds, Fetched, Partition, Rebalance
 from headrace.triggers.brokers.kafka import inside
-from headrace.triggers.brokers.kafka.claims import Claim
+from headrace.triggers.brokers.kafka.claims import Claim, Claims
 from headrace.triggers.brokers.kafka.committer import Committer
 from headrace.triggers.brokers.kafka.desk import Desk
 from headrace.triggers.brokers.kafka.handover import Handover
@@ -38,11 +38,14 @@ log = structlog.get_logger("headrace")
 class KafkaMember:
     """Implements `ports.Member`. Made by `open`. `exact`: its settlements are transactions."""
 
-    def __init__(self, desk: Desk, group: str, topics: Sequence[str], rebalance: Rebalance, *, exact: bool) -> None:
+    def __init__(
+        self, desk: Desk, claims: Claims, group: str, topics: Sequence[str], rebalance: Rebalance, *, exact: bool
+    ) -> None:
         self.group = group
         self.link = Link(group, desk.settings, desk.calls, _Told(self))
         self.committer = Committer(group, desk.calls, self.link.commit)
         self._desk = desk
+        self._registry = claims  # those of all members of the store
         self._exact = exact
         self._topics = list(dict.fromkeys(topics))
         self._rebalance = rebalance
@@ -202,7 +205,7 @@ class KafkaMember:
             mark = marks.get(one)
             if (transactor := settling.get(one)) is not None:
                 transactor.begin(mark)
-            claim = self._claims[one] = self._desk.claims.make(self, one, membership, transactor)
+            claim = self._claims[one] = self._registry.make(self, one, membership, transactor)
             watermark, progress = (None, b"") if mark is None else (mark.watermark, mark.progress)
             assigned.append(Assigned(one, claim.epoch, watermark, progress, bounds[one]))
         return assigned
@@ -282,7 +285,7 @@ class KafkaMember:
         """Own nothing any more; what settled it, and may take a moment to end."""
         claims = list(self._claims.values())
         for claim in claims:
-            self._desk.claims.drop(claim)
+            self._registry.drop(claim)
         self._claims.clear()
         self._intake.stop()
         self._settled_in.clear()
