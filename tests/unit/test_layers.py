@@ -1,4 +1,7 @@
-"""Imports go one way: functions <- sandbox <- runtime <- triggers <- the door. Read from the syntax, nothing is run."""
+"""Imports go one way: functions <- sandbox <- runtime <- triggers <- the door; and within a room, never in a circle.
+
+Read from the syntax, nothing is run.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -21,17 +26,24 @@ WITH_PYDANTIC = {"pydantic", "annotated_types", "typing_extensions"}
 
 def imports_of(path: Path, package: str) -> Iterator[tuple[int, str, bool]]:
     """Line, absolute dotted name, and whether only type checkers see it, of every import in a file of `package`."""
-    tree = ast.parse(path.read_text(), str(path))
+    yield from _imports_in(path.read_text(), package)
+
+
+@cache  # several tests read the same files
+def _imports_in(source: str, package: str) -> list[tuple[int, str, bool]]:
+    tree = ast.parse(source)
     unseen = {
         id(inner)
         for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        if isinstance(node, ast.If) and _last_name(node.test) == "TYPE_CHECKING"
         for statement in node.body
         for inner in ast.walk(statement)
     }
-    for node in ast.walk(tree):
-        for name in _named(node, package):
-            yield getattr(node, "lineno", 0), name, id(node) in unseen
+    return [
+        (getattr(node, "lineno", 0), name, id(node) in unseen)
+        for node in ast.walk(tree)
+        for name in _named(node, package)
+    ]
 
 
 def _named(node: ast.AST, package: str) -> list[str]:
@@ -39,12 +51,14 @@ def _named(node: ast.AST, package: str) -> list[str]:
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
         base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-        module = ".".join([*base, *([node.module] if node.module else [])])
-        # `from headrace import runtime` names a room, `from headrace.functions import Retry` a thing in one.
-        return [f"{module}.{alias.name}" for alias in node.names] if module == "headrace" else [module]
-    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        return [".".join([*base, *([node.module] if node.module else []), alias.name]) for alias in node.names]
+    if isinstance(node, ast.Call) and _last_name(node.func) == "import_module":
         return [argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant)]
     return []
+
+
+def _last_name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def room_of(dotted: str) -> int:
@@ -79,6 +93,67 @@ def _problem(room: int, name: str, unseen: bool) -> str | None:
 
 def test_imports_go_one_way() -> None:
     assert violations(ROOT / "headrace") == []
+
+
+def circle(package: Path) -> list[str]:
+    """Modules of the package of which each imports the next, and the last is the first; none if there is no circle.
+
+    Who imports when, and whether only for type checkers, makes no difference.
+    """
+    files = {_module_of(path.relative_to(package.parent)): path for path in sorted(package.rglob("*.py"))}
+    graph = {}
+    for module, path in files.items():
+        folder = ".".join(path.relative_to(package.parent).parent.parts)
+        named = {_nearest(name, files) for _, name, _ in imports_of(path, folder)}
+        graph[module] = named - {module, ""}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
+
+
+def _module_of(relative: Path) -> str:
+    parts = relative.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _nearest(name: str, modules: Container[str]) -> str:
+    """The module that a dotted name is of: itself, or the one it is a thing in; "" if it is of none."""
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circle(ROOT / "headrace") == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "import headrace.a.one",
+        "from headrace.a import one",
+        "from . import one",
+        "from .one import One",
+        "from headrace.a.one import One",
+        "if TYPE_CHECKING:\n    from headrace.a.one import One",
+        "def f():\n    from headrace.a.one import One",
+        "import_module('headrace.a.one')",
+    ],
+)
+def test_a_circle_is_found(tmp_path: Path, back: str) -> None:
+    folder = tmp_path / "headrace" / "a"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("from headrace.a.one import One")
+    (folder / "one.py").write_text("from headrace.a.two import Two")
+    (folder / "two.py").write_text("import json\nfrom headrace.a import three")
+    (folder / "three.py").write_text(back)
+    found = circle(tmp_path / "headrace")
+    assert found[0] == found[-1]
+    assert " ".join(found * 2).find("headrace.a.one headrace.a.two headrace.a.three headrace.a.one") != -1
+    (folder / "three.py").write_text("import json")
+    assert circle(tmp_path / "headrace") == []
 
 
 @pytest.mark.parametrize(
