@@ -46,7 +46,11 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What a reload did, by function name. Those in `failed`, with the reason, still serve what they served before."""
+    """What a reload did, by function name.
+
+    Those in `failed`, with the reason, still serve what they served before; if they are `added` or `resubscribed`,
+    nothing.
+    """
 
     added: Sequence[str]
     removed: Sequence[str]

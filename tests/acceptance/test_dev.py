@@ -40,6 +40,12 @@ async def count(sent: Sent) -> None:
 """
 
 
+SETUP = """
+def shelf():
+    yield 1 / 0
+"""
+
+
 class Shop(Shell):
     """A folder with functions, and `headrace dev` in it."""
 
@@ -196,6 +202,21 @@ def test_what_cannot_be_loaded_at_the_start_is_waited_for(shop: Shop) -> None:
         assert dev.end() == 0
 
 
+def test_settings_that_change_before_anything_is_served_are_in_force_once_it_is(shop: Shop) -> None:
+    shop.write("headrace.toml", 'app = "first"\n')
+    shop.define("\nx = 1 / 0\n")
+    with shop.dev() as dev:
+        place = dev.until("nothing is served yet")
+        shop.write("headrace.toml", 'app = "second"\n[functions.nobody]\ntimeout = 3\n')
+        shop.define()
+        place = dev.until("nothing is served yet", dev.until("no function has that name; there are: confirm", place))
+        shop.write("headrace.toml", 'app = "second"\n[functions.confirm.retry]\nattempts = 1\n')
+        dev.until("keys:", dev.until("second on sqlite:", place))
+        shop.order(13)
+        dev.until("failed 1/1 -> dead-lettered")
+        assert dev.end() == 0
+
+
 def test_a_target_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert "no functions found" in Shell(tmp_path).run("dev", code=1).stderr
 
@@ -212,6 +233,20 @@ def test_a_helper_module_and_settings_are_watched_too(shop: Shop) -> None:
         place = dev.until("is not valid TOML", place)
         shop.write("headrace.toml", "[functions.confirm]\ntimeout = 3\n")
         dev.until("mended", place)
+        dev.end()
+
+
+def test_code_whose_setup_fails_does_not_count_as_reloaded_and_a_pause_is_told_to_be_over(shop: Shop) -> None:
+    with_setup = SETUP + FUNCTIONS.replace("retry=Retry(attempts=ATTEMPTS", "setup=shelf, retry=Retry(attempts=3")
+    with shop.dev() as dev:
+        dev.until("keys:")
+        shop.write("functions.py", with_setup)
+        place = dev.until("not reloaded in")
+        dev.until("confirm: its old code still serves: functions.py:3: the setup of confirm failed", place)
+        shop.write("functions.py", with_setup.replace('"orders"', '"orders", "more"'))
+        place = dev.until("paused: functions.py:3: the setup of confirm failed", place)
+        shop.write("functions.py", with_setup.replace('"orders"', '"orders", "more"').replace("1 / 0", "1"))
+        place = dev.until("goes on", place)
         dev.end()
 
 

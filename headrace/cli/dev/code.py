@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -16,8 +15,9 @@ import msgspec
 from headrace.cli.dev.scope import Kind
 from headrace.cli.dev.settling import Found
 from headrace.cli.dev.teller import Teller
+from headrace.cli.dev.trace import near
 from headrace.compose import Workshop, check_environment, workshop
-from headrace.functions.errors import DeclarationError, HeadraceError, TargetError
+from headrace.functions.errors import DeclarationError, HeadraceError, SettingsError, TargetError
 from headrace.runtime.overrides import Overrides
 from headrace.runtime.reload import Changes, Reloaded
 from headrace.runtime.settings import Settings
@@ -32,17 +32,23 @@ Reload = Callable[[Manifest], Awaitable[Reloaded]]
 
 
 class FirstCode:
-    """The code before anything is served; implements `Code`. `on_shop` is called with what serves it."""
+    """The code before anything is served; implements `Code`.
+
+    `on_shop` is called with what serves it, and the settings it was loaded with.
+    """
 
     def __init__(
         self,
         settings: Settings,
+        reread: Callable[[], Settings],
         folder: Path,
+        *,
         stack: AsyncExitStack,
         teller: Teller,
-        on_shop: Callable[[Workshop], None],
+        on_shop: Callable[[tuple[Workshop, Settings]], None],
     ) -> None:
         self._settings = settings
+        self._reread = reread
         self._folder = folder
         self._stack = stack
         self._teller = teller
@@ -53,45 +59,61 @@ class FirstCode:
 
     async def load(self, kinds: AbstractSet[Kind]) -> Found:
         """See `Code.load`."""
-        _ = kinds
         if self._shop is not None:  # loaded before, and something changed meanwhile
             self._shop = None
             await self._stack.pop_all().aclose()
         try:
+            if Kind.SETTINGS in kinds:
+                self._take(self._reread())
             self._shop = await self._stack.enter_async_context(workshop(self._settings, self._folder))
+        except SettingsError as error:
+            if not self._told:  # wrong from the start: there is nothing to wait for
+                raise
+            self._error = str(error)
+            return Found.BROKEN
         except (DeclarationError, TargetError) as error:
             self._error = str(error)
             return Found.BROKEN
         return Found.READY
 
+    def _take(self, settings: Settings) -> None:
+        if settings.target != self._settings.target:  # other files than are watched
+            _tell_restart(self._teller, ["target"])
+        self._settings = settings.model_copy(update={"target": self._settings.target})
+
     async def serve(self) -> None:
         """See `Code.serve`."""
         assert self._shop is not None
-        self._on_shop(self._shop)
+        self._on_shop((self._shop, self._settings))
 
     def tell(self, found: Found) -> None:
         """See `Code.tell`."""
         if found is Found.BROKEN and self._error != self._told:
             self._told = self._error
-            text = f"{_near(self._error)}\nnothing is served yet: mend it and save"
+            text = f"{near(self._error)}\nnothing is served yet: mend it and save"
             self._teller.notice("broken", text, tone="bad", error=self._error, serving_since=None)
 
 
 class ServedCode:
-    """The code while an older one is served; implements `Code`. `on_served` is called after each reload."""
+    """The code while an older one is served, with `settings`; implements `Code`.
+
+    `on_served` is called after each reload.
+    """
 
     def __init__(
         self,
         shop: Workshop,
+        settings: Settings,
         reload: Reload,
         reread: Callable[[], Settings],
+        *,
         teller: Teller,
         on_served: Callable[[Manifest], None],
     ) -> None:
         self._shop = shop
         self._reload = reload
         self._reread = reread
-        self._settings = reread()
+        self._settings = settings
         self._teller = teller
         self._on_served = on_served
         self._served = self._loaded = shop.manifest
@@ -134,7 +156,7 @@ class ServedCode:
         since = f"{self._since:%H:%M:%S}"
         if found is Found.BROKEN and self._error != self._broken:
             self._broken = self._error
-            text = f"{_near(self._error)}\nstill serving the code of {since}"
+            text = f"{near(self._error)}\nstill serving the code of {since}"
             self._teller.notice("broken", text, tone="bad", error=self._error, serving_since=self._since.isoformat())
         elif found is Found.SAME and self._broken:
             self._broken = ""
@@ -144,9 +166,7 @@ class ServedCode:
         """Say which settings need a restart."""
         old, new = self._settings.model_dump(exclude=_LIVE), settings.model_dump(exclude=_LIVE)
         if changed := [name for name in new if new[name] != old[name]]:
-            self._teller.notice(
-                "settings", f"restart to have {', '.join(changed)} as the settings say now", tone="warn"
-            )
+            _tell_restart(self._teller, changed)
 
     def _tell_reloaded(self, done: Reloaded, took_ms: int) -> None:
         told = {
@@ -155,8 +175,11 @@ class ServedCode:
             "subscribed anew": done.resubscribed,
             "new code": done.renewed,
         }
-        changes = "; ".join(f"{what}: {', '.join(names)}" for what, names in told.items() if names)
+        well = {what: [name for name in names if name not in done.failed] for what, names in told.items()}
+        changes = "; ".join(f"{what}: {', '.join(names)}" for what, names in well.items() if names)
         how = "mended and reloaded" if self._broken else "reloaded"
+        if done.failed and not changes:
+            how = "not reloaded"
         fields: dict[str, Any] = {
             "added": list(done.added),
             "removed": list(done.removed),
@@ -166,16 +189,31 @@ class ServedCode:
             "duration_ms": took_ms,
         }
         self._teller.notice(
-            "reload", f"{how} in {took_ms} ms{f'  {changes}' if changes else ''}", tone="good", **fields
+            "reload",
+            f"{how} in {took_ms} ms{f'  {changes}' if changes else ''}",
+            tone="warn" if done.failed else "good",
+            **fields,
         )
         if done.added:
-            hint = f"events from now on; for older ones stop, then: headrace reset {done.added[0]} --to earliest"
-            self._teller.notice("hint", f"{', '.join(done.added)} gets {hint}")
+            names, gets = ", ".join(done.added), "gets" if len(done.added) == 1 else "get"
+            since = "from now on, or from where an earlier run under that name got to"
+            hint = f"for older ones stop, then: headrace reset {done.added[0]} --to earliest"
+            self._teller.notice("hint", f"{names} {gets} events {since}; {hint}")
         for name, reason in done.failed.items():
-            self._teller.notice("failed", f"{name}: its old code still serves: {reason}", tone="bad", function=name)
+            self._teller.notice("failed", f"{name}: {_left(name, done)}: {near(reason)}", tone="bad", function=name)
 
     def __repr__(self) -> str:
         return f"<ServedCode of {self._since:%H:%M:%S}, {len(self._served.functions)} functions>"
+
+
+def _left(name: str, done: Reloaded) -> str:
+    """What a function that could not be served anew is left with."""
+    begun = {*done.added, *done.resubscribed}
+    return "it is not served until the next save" if name in begun else "its old code still serves"
+
+
+def _tell_restart(teller: Teller, names: Sequence[str]) -> None:
+    teller.notice("settings", f"restart to have {', '.join(names)} as the settings say now", tone="warn")
 
 
 def kept_up(manifest: Manifest) -> Manifest:
@@ -197,8 +235,3 @@ def compared(served: Manifest, loaded: Manifest, kinds: AbstractSet[Kind]) -> Fo
     if kinds - {Kind.SETTINGS} or msgspec.structs.asdict(served) != msgspec.structs.asdict(loaded):
         return Found.READY
     return Found.SAME
-
-
-def _near(error: str) -> str:
-    """An error with paths as one would type them here."""
-    return error.replace(f"{Path.cwd()}{os.sep}", "")

@@ -17,6 +17,7 @@ from headrace.cli.dev.account import WELL, account_of, outcome_word
 from headrace.cli.dev.flood import SECOND, Flood
 from headrace.cli.dev.layout import Layout, folded
 from headrace.cli.dev.timer import Timer
+from headrace.cli.dev.trace import near
 from headrace.runtime.hooks import hookimpl
 from headrace.runtime.result import Result
 from headrace.runtime.state import BROKER_AWAY
@@ -40,6 +41,7 @@ class Console:
         self._lines: Flood[tuple[str, str]] = Flood(troubled=0)
         self._timer = Timer(SECOND, self._tell_counts)
         self._away: set[str] = set()  # functions whose broker is away
+        self._paused: set[str] = set()
 
     # -- what the engine tells ----------------------------------------------------------------------------------------
 
@@ -77,7 +79,12 @@ class Console:
             self._say("the broker is back", "good", function)
         (self._away.add if away else self._away.discard)(function)
         if state == "paused":
-            self._say(f"paused: {reason}", "bad", function)
+            self._paused.add(function)
+            self._say(f"paused: {near(reason)}", "bad", function)
+        elif function in self._paused:
+            self._paused.discard(function)
+            if state != "stopped":
+                self._say("goes on", "good", function)
 
     # -- what the command tells ---------------------------------------------------------------------------------------
 

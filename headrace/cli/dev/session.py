@@ -113,12 +113,22 @@ class Session:
 
     async def _first_shop(self) -> Workshop | None:
         """What serves the target, once it can be loaded; None if a signal came first."""
-        found: asyncio.Future[Workshop] = asyncio.get_running_loop().create_future()
-        code = FirstCode(self._settings, self._folder, self._stack, self._teller, found.set_result)
+        found: asyncio.Future[tuple[Workshop, Settings]] = asyncio.get_running_loop().create_future()
+        code = FirstCode(
+            self._settings,
+            self._wishes.settings,
+            self._folder,
+            stack=self._stack,
+            teller=self._teller,
+            on_shop=found.set_result,
+        )
         await self._follow(code, until=found)
-        return found.result() if found.done() else None
+        if not found.done():
+            return None
+        shop, self._settings = found.result()
+        return shop
 
-    async def _follow(self, code: Code, until: asyncio.Future[Workshop] | None = None) -> None:
+    async def _follow(self, code: Code, until: asyncio.Future[tuple[Workshop, Settings]] | None = None) -> None:
         """Load what changes, the first time now, until that is done or the first signal."""
         loads = Loads(code)
         self._watching.on_change = loads.changed
@@ -160,7 +170,7 @@ class Session:
             if self._wishes.rerun:
                 controls.rerun(quietly=True)
 
-        return ServedCode(shop, reload, self._wishes.settings, self._teller, served)
+        return ServedCode(shop, self._settings, reload, self._wishes.settings, teller=self._teller, on_served=served)
 
     def _reload(self, shop: Workshop, engine: Engine) -> Reload:
         async def reload(manifest: Manifest) -> Reloaded:
@@ -198,7 +208,7 @@ class Session:
             self._teller.notice("serving", f"{one.name}: {', '.join(one.topics)}{emits}", function=one.name)
 
 
-async def _first(work: list[asyncio.Future[None] | asyncio.Future[Workshop]]) -> None:
+async def _first(work: list[asyncio.Future[None] | asyncio.Future[tuple[Workshop, Settings]]]) -> None:
     """Wait for the first of these to end. Raises what it raised."""
     done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
     for one in done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,11 @@ _LED_TO = "which led to:"
 _MOST_FRAMES = 4
 _MOST_CAUSES = 2
 _MOST_MESSAGE = 6
+
+
+def near(text: str) -> str:
+    """A message with paths as one would type them here."""
+    return text.replace(f"{Path.cwd()}{os.sep}", "")
 
 
 def printable(text: str) -> str:
