@@ -203,9 +203,31 @@ def _unimportable(error: BaseException, target: Target, user_code: UserCode) -> 
     if isinstance(error, SyntaxError) and error.filename is not None:  # of the file that could not be compiled
         place, what = f"{error.filename}:{error.lineno}", error.msg
     lines = [f"{place}: cannot be imported: {type_name(error)}: {what}"]
-    if isinstance(error, ModuleNotFoundError):
-        lines[0] += f"; install it next to headrace ({os.path.dirname(sys.executable)}), or correct the name"  # noqa: PTH120
+    if remedy := _remedy(error, target):
+        lines[0] += f"; {remedy}"
     if len(frames) > 1:
         lines += ["".join(frames.format()).rstrip("\n")]
     message = "\n".join(lines)
     return Broken("import", failure_of(error, user_code, message=message))
+
+
+def _remedy(error: BaseException, target: Target) -> str:
+    """What helps where an import found nothing."""
+    if isinstance(error, ModuleNotFoundError):
+        ours = Path(target.root, (error.name or "").partition(".")[0])
+        if "." in (error.name or "") and ours.is_dir():
+            return "there is no such module in your package: correct the name, or write it"
+        return f"install it next to headrace ({os.path.dirname(sys.executable)}), or correct the name"  # noqa: PTH120
+    if isinstance(error, ImportError) and "relative import" in str(error) and target.kind != "module":
+        return _remedy_of_relative(Path(target.path))
+    return ""
+
+
+def _remedy_of_relative(path: Path) -> str:
+    """A file is imported by itself, and a folder as a package of its own: neither has a package around it."""
+    package = path if path.is_dir() else path.parent
+    if not (package / "__init__.py").is_file():
+        return "the file is in no package, and finds its neighbours without the dot"
+    while (package.parent / "__init__.py").is_file():
+        package = package.parent
+    return f"the target is part of a package: name all of it, {package}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -56,6 +57,8 @@ def main(ipc_fd: int, page_fd: int, folder: str, terminal: int | None = None) ->
     debugger, capture = None, Capture()
     if terminal is not None:
         debugger, capture = _debugger(terminal)
+    else:
+        sys.breakpointhook = _no_debugger
     capture.install()
     with suppress(ConnectionError):  # the parent is gone, and whoever would be told with it
         start = connection.receive_start()
@@ -72,6 +75,13 @@ def _debugger(terminal: int) -> tuple[Debugger, Capture]:
     debugger = Debugger()
     debugger.install()
     return debugger, capture
+
+
+def _no_debugger(*arguments: object, **options: object) -> object:
+    """What `breakpoint()` does where there is no terminal to stop at, unless the environment says what."""
+    if "PYTHONBREAKPOINT" in os.environ:
+        return sys.__breakpointhook__(*arguments, **options)  # noqa: T100
+    raise RuntimeError("breakpoint(): a worker has no terminal; headrace invoke TARGET::NAME … --debug stops here")
 
 
 def take_environment(start: Start, folder: str) -> None:

@@ -289,3 +289,11 @@ def test_a_sample_and_a_past_event_are_debugged_the_same_way(shop: Shell) -> Non
 def test_without_a_terminal_it_is_refused(shop: Shell) -> None:
     refused = shop.run(*debug("look"), code=2, stdin="c\n")
     assert "--debug talks to you at a terminal, and stdin is none" in refused.stderr
+
+
+def test_without_debug_a_breakpoint_says_how_to_stop_at_it(shop: Shell) -> None:
+    shop.write(
+        "functions.py", FUNCTIONS.replace("except Exception:", "finally:").replace('found = "swallowed"', "pass")
+    )
+    failed = shop.run("invoke", "functions.py::halt", '{"id": "1"}', code=1)
+    assert "a worker has no terminal; headrace invoke TARGET::NAME … --debug stops here" in failed.stdout

@@ -217,8 +217,32 @@ def test_settings_that_change_before_anything_is_served_are_in_force_once_it_is(
         assert dev.end() == 0
 
 
+def test_a_second_runtime_on_the_log_is_told_of_the_first(shop: Shop) -> None:
+    with shop.dev() as first:
+        first.until("keys:")
+        shop.order(1)
+        first.until("done")
+        with shop.dev() as second:
+            second.until(f"process {first.pid} on ")
+            second.until("serves confirm too: events that it gets are not shown here")
+            second.end()
+        first.end()
+
+
 def test_a_target_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert "no functions found" in Shell(tmp_path).run("dev", code=1).stderr
+
+
+def test_a_folder_of_functions_that_is_gone_is_told_and_served_again_once_it_is_back(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.write("functions/orders.py", FUNCTIONS.replace("ATTEMPTS", "3"))
+    with shop.dev() as dev:
+        dev.until("keys:")
+        (shop.folder / "functions").rename(shop.folder / "away")
+        place = dev.until("still serving the code of")
+        (shop.folder / "away").rename(shop.folder / "functions")
+        dev.until("mended", place)
+        dev.end()
 
 
 def test_a_helper_module_and_settings_are_watched_too(shop: Shop) -> None:
@@ -299,6 +323,18 @@ def test_on_kafka_r_reruns_from_the_dead_letter_too_and_e_emits(shop: Shop, kafk
         assert dev.end() == 0
     (group,) = shop.json("dlq", "list")
     assert group["count"] == 1
+
+
+def test_r_says_that_the_function_has_left_the_topic_of_the_event(shop: Shop) -> None:
+    with shop.dev() as dev:
+        dev.until("keys:")
+        shop.order(13)
+        place = dev.until("failed 1/3")
+        shop.write("functions.py", FUNCTIONS.replace("ATTEMPTS", "3").replace('"orders"', '"returns"'))
+        place = dev.until("subscribed anew: confirm", place)
+        dev.type("r")
+        dev.until("cannot be rerun: confirm does not subscribe to 'orders' any more", place)
+        dev.end()
 
 
 def test_r_says_why_an_event_that_was_discarded_cannot_be_rerun(shop: Shop) -> None:

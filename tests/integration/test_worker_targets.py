@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -146,6 +147,28 @@ async def test_a_missing_module_is_told_from_a_missing_import(lab: Lab) -> None:
     lab.write("import nowhere", "somewhere.py")
     with pytest.raises(TargetError, match=r"somewhere.py:5: cannot be imported"):
         await lab.manifest("somewhere")
+
+
+@pytest.mark.parametrize(
+    ("source", "file", "target", "says"),
+    [
+        ("from ..conf import A", "shop/sub/fns.py", "shop/sub/fns.py", r"part of a package: name all of it, \S*/shop$"),
+        ("from ..conf import A", "shop/sub/fns.py", "shop/sub", r"part of a package: name all of it, \S*/shop$"),
+        ("from .conf import A", "alone.py", "alone.py", r"in no package, and finds its neighbours without the dot$"),
+        ("import shop.nowhere", "shop/fns.py", "shop", r"no such module in your package: correct the name"),
+        ("import nowhere", "shop/fns.py", "shop", r"install it next to headrace \("),
+    ],
+)
+async def test_an_import_that_finds_nothing_is_told_with_what_helps(
+    lab: Lab, source: str, file: str, target: str, says: str
+) -> None:
+    for package in ("shop", "shop/sub"):
+        lab.write("", f"{package}/__init__.py")
+    lab.write("A = 1", "shop/conf.py")
+    lab.write(source, file)
+    with pytest.raises(TargetError) as caught:
+        await lab.manifest(target)
+    assert re.search(says, str(caught.value).splitlines()[0])
 
 
 async def test_a_file_that_hides_a_module_of_python_is_refused(lab: Lab) -> None:

@@ -346,6 +346,16 @@ def test_what_has_a_name_gets_what_that_name_is_for() -> None:
     assert data["name"].istitle()
 
 
+def test_a_moment_in_a_struct_is_known_by_its_name() -> None:
+    class Visit(msgspec.Struct):
+        when: datetime
+        created_at: datetime
+
+    _, spec = made_for(Visit)
+    data: Any = sample_of(spec, random.Random(1)).data
+    assert msgspec.convert(data, Visit).when.year == 2025
+
+
 def test_what_cannot_be_made_is_told_with_its_place_and_a_remedy() -> None:
     class Part(BaseModel):
         vat: str = Field(pattern=r"^\p{Lu}{2}$")

@@ -93,6 +93,8 @@ class Rerun:
         subscription = next((one for one in self._engine.subscriptions if one.spec.name == failed.function), None)
         if subscription is None:
             tell(f"{failed} cannot be rerun: there is no function {failed.function!r} any more")
+        elif failed.partition[0] not in subscription.spec.topics:
+            tell(f"{failed} cannot be rerun: {failed.function} does not subscribe to {failed.partition[0]!r} any more")
         elif failed.aside:
             async with self._turn:
                 await self._redrive(failed, subscription, tell)

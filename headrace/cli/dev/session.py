@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,7 +23,7 @@ from headrace.cli.dev.teller import Teller
 from headrace.cli.dev.watching import Watching
 from headrace.cli.options import settings_from
 from headrace.cli.serving import Stops, opened
-from headrace.compose import Workshop, bulletin, engine_of, plan_of, started_at
+from headrace.compose import Workshop, bulletin, bulletins, engine_of, plan_of, started_at
 from headrace.runtime.engine import Engine
 from headrace.runtime.ports import Store
 from headrace.runtime.reload import Reloaded
@@ -105,6 +106,7 @@ class Session:
         gc.collect()
         gc.freeze()  # as in `run`: a collection that looks at all that was imported stops the loop
         async with bulletin(self._settings, self._folder, shop.app, engine), self._keys(controls):
+            self._tell_of_others(shop)
             try:
                 await self._follow(code)
             finally:
@@ -191,6 +193,14 @@ class Session:
             yield
         finally:
             keys.close()
+
+    def _tell_of_others(self, shop: Workshop) -> None:
+        """Whose attempts are not told here: of functions that another runtime serves on the same log."""
+        ours = {one.name for one in shop.manifest.functions}
+        for report in bulletins(self._settings, self._folder, shop.app):
+            if report.pid != os.getpid() and (shared := sorted(ours & {one.function for one in report.functions})):
+                text = f"{report.runtime} serves {', '.join(shared)} too: events that it gets are not shown here"
+                self._teller.notice("shared", text, tone="warn", functions=shared)
 
     def _greet(self, shop: Workshop, engine: Engine) -> None:
         level, functions = isolation_level(), [one.spec for one in engine.subscriptions]

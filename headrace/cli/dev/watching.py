@@ -47,6 +47,7 @@ class Watching:
         """Watch until cancelled."""
         while True:
             if not self._scope.root.is_dir():  # a checkout takes it away and brings it back
+                self._compare()
                 await asyncio.sleep(_MISSING_S)
                 continue
             folders = self._scope.folders()

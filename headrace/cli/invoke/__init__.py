@@ -66,7 +66,8 @@ def command(function: str, as_json: bool, *, debug: bool, broker: str | None, ap
         result = asyncio.run(invoke(settings, Path.cwd(), name, asked, tell=tell, terminal=fd))
     print_json(result) if as_json else print_result(result)
     if "sample" in result and result["outcome"] == "rejected" and not result["error"]["stack"]:
-        say("headrace: the sample breaks a rule that the schema does not say; give the field Field(examples=[…])")
+        examples = "give the field Field(examples=[…]), or msgspec.Meta(examples=[…])"
+        say(f"headrace: the sample breaks a rule that the schema does not say; {examples}")
     return 0 if result["outcome"] in _GOOD else 1
 
 

@@ -123,7 +123,8 @@ _NAMES: tuple[tuple[re.Pattern[str], Draw], ...] = tuple(
         (r"zip|post_?code|postal", lambda draw: f"{draw.randint(10_000, 99_999)}"),
         (r"phone", lambda draw: f"+4420794600{draw.randint(10, 99)}"),
         (r"ur[il]$|link$|website", _FORMATS["uri"]),
-        (r"_at$|timestamp|date_?time", _FORMATS["date-time"]),
+        # Also what a struct's moment is called: its schema does not say that it is one.
+        (r"_at$|timestamp|date_?time|^(when|created|updated|since|until)$", _FORMATS["date-time"]),
         (r"date$|_on$|day$", _FORMATS["date"]),
         (r"status|state$", _one("open", "done")),
         (r"price|total|amount", _FORMATS["decimal"]),
