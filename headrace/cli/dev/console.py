@@ -80,7 +80,8 @@ class Console:
         (self._away.add if away else self._away.discard)(function)
         if state == "paused":
             self._paused.add(function)
-            self._say(f"paused: {near(reason)}", "bad", function)
+            said = reason if reason.startswith("paused") else f"paused: {reason}"  # by an operator
+            self._say(near(said), "bad", function)
         elif function in self._paused:
             self._paused.discard(function)
             if state != "stopped":
