@@ -10,6 +10,9 @@ from typing import Protocol
 from headrace.cli.dev.scope import Kind
 from headrace.cli.dev.settling import Do, Found, Settling
 
+_LONG_S = 1.0  # what takes longer than this, a module that waits when it is imported, is given up if files change
+_LOOK_S = 0.1
+
 
 class Code(Protocol):
     """What is loaded, and served or told of."""
@@ -60,7 +63,7 @@ class Loads:
     async def _load(self) -> None:
         kinds = frozenset(self._kinds)
         self._settling.begin(time.monotonic())
-        found = await self._code.load(kinds)
+        found = await self._found(kinds)
         do = self._settling.ended(time.monotonic(), found)
         if do is Do.WAIT:
             return
@@ -69,6 +72,20 @@ class Loads:
             await self._code.serve()
         else:
             self._code.tell(found)
+
+    async def _found(self, kinds: AbstractSet[Kind]) -> Found:
+        """What a load finds; nothing, if it is given up because it takes long and another one is due."""
+        load = asyncio.ensure_future(self._code.load(kinds))
+        try:
+            await asyncio.wait([load], timeout=_LONG_S)
+            while not load.done() and not self._settling.is_outdated:
+                await asyncio.wait([load], timeout=_LOOK_S)
+            load.cancel()
+            await asyncio.wait([load])
+            return Found.SAME if load.cancelled() else load.result()
+        finally:
+            load.cancel()
+            await asyncio.gather(load, return_exceptions=True)
 
     def __repr__(self) -> str:
         return f"<Loads: {self._settling!r}>"

@@ -51,6 +51,11 @@ class Settling:
         """When to load next; None if that depends on a change, or on the load under way."""
         return self._due_s
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether files have changed since the load under way began, so that there will be another one in any case."""
+        return self._began_s is not None and self._again
+
     def changed(self, now_s: float, *, patient: bool = False) -> None:
         """Files changed. `patient`: of a kind that is only worth loading once all is quiet."""
         self._changed_s = now_s

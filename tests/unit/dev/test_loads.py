@@ -92,8 +92,10 @@ class Script:
         number = len(self.kinds)
         self.kinds.append(set(kinds))
         self.loading.set()
-        await self.gates[number].wait()
-        self._under_way -= 1
+        try:
+            await self.gates[number].wait()
+        finally:
+            self._under_way -= 1
         return self.found[number]
 
     async def serve(self) -> None:
@@ -125,6 +127,21 @@ async def test_changes_during_a_load_cause_one_more_which_knows_of_all_of_them()
     script = Script(Found.READY, Found.READY)
     assert await played(script, [{Kind.CODE}, {Kind.SETTINGS}, {Kind.SETTINGS}]) == "served"
     assert script.kinds == [{Kind.CODE}, {Kind.CODE, Kind.SETTINGS}]
+
+
+async def test_a_load_that_hangs_is_given_up_once_files_have_changed() -> None:
+    script = Script(Found.READY, Found.READY)
+    script.gates[1].set()
+    loads = Loads(script, Settling(0.01))
+    running = asyncio.ensure_future(loads.run())
+    loads.changed({Kind.CODE})
+    await script.loading.wait()
+    loads.changed({Kind.SETTINGS})
+    async with asyncio.timeout(30):
+        assert await script.done.get() == "served"
+    assert script.kinds == [{Kind.CODE}, {Kind.CODE, Kind.SETTINGS}]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_what_is_broken_for_a_moment_is_not_told() -> None:
