@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from headrace import __version__
+from headrace.cli import streams
 
 # Name, and what `headrace --help` says of it. The module `headrace.cli.<name>` holds the command as `command`.
 _COMMANDS = {
@@ -35,6 +36,9 @@ _COMMANDS = {
 }
 
 
+_LOST = "make room there, or send it elsewhere. What was done before it stays done"
+
+
 class _Commands(click.Group):
     # click calls these with its context, which none of them needs.
     # ruff: noqa: ARG002
@@ -46,6 +50,15 @@ class _Commands(click.Group):
             return None
         command: click.Command = import_module(f"headrace.cli.{cmd_name}").command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            _check_folder()
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            if streams.lost() is not error:
+                raise
+            return 0  # `headrace tail … | head`: the reader has gone, and that is fine
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -79,15 +92,26 @@ def cli(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `headrace tail … | head`: the reader has gone, and that is fine
-        sys.stderr.close()
-        return 0
+    except OSError as error:
+        if streams.lost() is not error:
+            raise
+        click.echo(f"headrace: stdout cannot be written to: {error.strerror}; {_LOST}", err=True)
+        return 1
     except Exception as error:
         if (message := _explained(error)) is None:
             raise
         click.echo(f"headrace: {message}", err=True)
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _check_folder() -> None:
+    try:
+        os.getcwd()  # noqa: PTH109  (pathlib is not loaded for this)
+    except FileNotFoundError as error:
+        from headrace.functions.errors import HeadraceError  # noqa: PLC0415
+
+        raise HeadraceError("the folder that this was started in is not there any more: cd to one that is") from error
 
 
 def _explained(error: Exception) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ def backup(target: Path, broker: str | None, as_json: bool) -> int:
 
     path = _path(broker)
     with _progress() as show:
-        count = backup(path, target.resolve(), lambda done, total: show("copying", done, total))
+        count = backup(path, Path(os.path.realpath(target)), lambda done, total: show("copying", done, total))
     if as_json:
         print_json({"path": str(target), "bytes": count})
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,7 +13,12 @@ import click
 
 def print_json(document: Any) -> None:
     """One JSON document on one line of stdout."""
-    click.echo(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:  # half a surrogate pair, or a locale without it; JSON has escapes of its own
+        text = json.dumps(document, separators=(",", ":"))
+    click.echo(text)
 
 
 def say(message: str) -> None:

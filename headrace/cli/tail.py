@@ -38,7 +38,7 @@ class _Found(NamedTuple):
 def command(topic: str, start: str | None, count: int | None, no_follow: bool, **shared: Any) -> int:
     """Print the events of TOPIC, from its end on and as they come."""
     settings = settings_from(broker=shared["broker"])
-    where = start or ("earliest" if no_follow else "latest")
+    where = start if start is not None else "earliest" if no_follow else "latest"
     return asyncio.run(
         _tail(settings, topic, where=where, count=count, follow=not no_follow, as_json=shared["as_json"])
     )

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from headrace.runtime.ports import Admin, Bounds, Partition, Reader, TopicInfo
 
 
+_DIGITS = 19  # no offset has more
+
+
 async def known_topic(admin: Admin, name: str) -> TopicInfo:
     """The topic of that name. Raises `UnknownTopic`, with those that there are, and the one that was perhaps meant."""
     from headrace.functions.errors import UnknownTopic  # noqa: PLC0415
@@ -31,16 +34,15 @@ async def offset_at(reader: Reader, partition: Partition, bounds: Bounds, where:
         case "latest":
             return bounds.end
         case offset if offset.isdecimal():
-            return max(bounds.start, min(int(offset), bounds.end))
+            return max(bounds.start, bounds.end if len(offset) > _DIGITS else min(int(offset), bounds.end))
         case moment:
             return await reader.offset_at(partition, _timestamp_ms(moment, hint))
 
 
 def _timestamp_ms(moment: str, hint: str) -> int:
     try:
-        parsed = datetime.fromisoformat(moment)
-    except ValueError:
+        return round(datetime.fromisoformat(moment).timestamp() * 1000)
+    except (ValueError, OverflowError):  # the latter for a time of here that UTC has no year for
         raise click.BadParameter(
             f"{moment!r} is not earliest, latest, an offset or a time like 2026-01-31T12:00", param_hint=hint
         ) from None
-    return round(parsed.timestamp() * 1000)

@@ -162,7 +162,10 @@ def _header_name(name: object) -> str:
         raise EmitRefused(
             f"header {name!r} is the event's identity, written by headrace itself; for its type use type="
         )
-    encode_text(f"header name {name!r}", name)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise EmitRefused(f"header name {name!r} is not text that UTF-8 can write: {error}") from error
     return name
 
 

@@ -10,6 +10,7 @@ UNLIMITED = "unlimited"
 _SPANS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _SIZES |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_MOST = 2.0**62
 _WRITTEN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE | re.ASCII)
 
 
@@ -32,4 +33,6 @@ def _read(text: str, units: dict[str, int], expected: str) -> float:
     found = _WRITTEN.fullmatch(text)
     if found is None or (unit := units.get(found[2].lower())) is None:
         raise ValueError(f"{text!r} is no {expected}")
-    return float(found[1]) * unit
+    if (number := float(found[1]) * unit) > _MOST:
+        raise ValueError(f"{text!r} is more than can be counted")
+    return number

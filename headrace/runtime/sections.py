@@ -30,7 +30,7 @@ def _replicas(number: int) -> int:
 
 def _quantity(read: Callable[[str], int]) -> Any:
     """A setting that is a quantity as people write it, or that says that there is no limit."""
-    return BeforeValidator(lambda value: None if value in {FOREVER, UNLIMITED} else read(str(value)))
+    return BeforeValidator(lambda value: None if value in (FOREVER, UNLIMITED) else read(str(value)))
 
 
 class TopicSection(BaseModel):

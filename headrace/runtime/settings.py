@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
@@ -31,6 +32,7 @@ from headrace.runtime.sections import KafkaSection, TopicSection
 from headrace.runtime.variables import PREFIX, strangers
 
 DEFAULT_BROKER = "sqlite:.headrace/log.db"
+_TABLE = ("tool", "headrace")
 
 
 class Settings(BaseSettings):
@@ -47,7 +49,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="forbid",
         toml_file="headrace.toml",
-        pyproject_toml_table_header=("tool", "headrace"),
+        pyproject_toml_table_header=_TABLE,
     )
 
     app: str | None = None
@@ -81,6 +83,7 @@ def read_settings(folder: Path, **given: Any) -> Settings:
     """
     if unknown := _strangers():
         raise SettingsError(f"{_SOURCES}: {'; '.join(unknown)}")
+    _check_files(folder)
     try:
         settings = Settings(**{key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
@@ -88,7 +91,7 @@ def read_settings(folder: Path, **given: Any) -> Settings:
         raise SettingsError(f"{_SOURCES}: {'; '.join([*_unknown(error), *_malformed(error)])}") from None
     except UnreadableVariable as error:
         raise SettingsError(f"{_SOURCES}: {error}: a section is set key by key, as in HEADRACE_KAFKA__KEY=…") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"headrace.toml or pyproject.toml in {folder} is not valid TOML: {error}") from error
     if settings.app is not None and not is_app(settings.app):
         raise SettingsError(f"app={settings.app!r}: an app's name is {APP_RULE}")
@@ -108,14 +111,41 @@ def is_app(name: str) -> bool:
 
 def app_of(settings: Settings, folder: Path) -> str:
     """The app's name: as set, else the project's name, else the folder's."""
-    name = settings.app or _project_name(folder) or folder.resolve().name
+    name = settings.app or _project_name(folder) or Path(os.path.realpath(folder)).name
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:60] or "app"
 
 
 _THE_CODES = frozenset(Options.__annotations__) - frozenset(FunctionSection.model_fields) | {"topics"}
 _APP = re.compile(r"[A-Za-z0-9_-]{1,60}")
 APP_RULE = "1 to 60 letters, digits, '_' or '-'"
+_FILES = ("headrace.toml", "pyproject.toml")
 _SOURCES = "settings (command line, HEADRACE_* variables, headrace.toml, [tool.headrace])"
+
+
+def _check_files(folder: Path) -> None:
+    """Raise `SettingsError` for files that are there, and whose settings could not be taken."""
+    for name in _FILES:
+        if why := _obstacle(folder / name):
+            raise SettingsError(f"{folder / name} {why}: make it a TOML file that can be read, or remove it")
+    table: Any = _project(folder)
+    for depth, name in enumerate(_TABLE, start=1):
+        table = table.get(name, {})
+        if not isinstance(table, dict):
+            raise SettingsError(
+                f"{folder / 'pyproject.toml'}: {'.'.join(_TABLE[:depth])} is no table: write [tool.headrace]"
+            )
+
+
+def _obstacle(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "is a link that leads nowhere" if path.is_symlink() else ""
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if not stat.S_ISREG(mode):
+        return "is no file"
+    return "" if os.access(path, os.R_OK) else "may not be read by this user"
 
 
 def _strangers() -> list[str]:
@@ -157,9 +187,14 @@ def _malformed(error: ValidationError) -> list[str]:
 
 
 def _project_name(folder: Path) -> str | None:
-    try:
-        document = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    name = document.get("project", {}).get("name")
+    project = _project(folder).get("project")
+    name = project.get("name") if isinstance(project, dict) else None
     return name if isinstance(name, str) else None
+
+
+def _project(folder: Path) -> dict[str, Any]:
+    """What `pyproject.toml` says; nothing if it cannot be read."""
+    try:
+        return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}

@@ -26,26 +26,41 @@ class Embryo:
 
     @classmethod
     def begin(cls) -> Self:
-        """Exec it."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-B", "-c", _RUN, str(theirs.fileno()), str(os.getpid())],
-                env=_environment(),
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # a Ctrl-C at the terminal is for the parent, which drains
-            )
-        return cls(ours, process)
+        """Exec it. Raises `SandboxError` if that cannot be."""
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.setblocking(False)
+            with theirs:
+                return cls(ours, _started(ours, theirs))
+        except OSError as error:
+            from headrace.functions.errors import SandboxError  # noqa: PLC0415  (only needed when it failed)
+
+            raise SandboxError(
+                f"the process that workers come from cannot be started with {sys.executable}: {error.strerror}; see "
+                "that this user may run it, and the limits of processes, memory and open files (`ulimit -a`)"
+            ) from error
 
     def end(self) -> None:
         """It is not needed. Returns when it is gone."""
         self.process.kill()  # first: what it has to say of a parent that hung up is of no interest
         self.process.wait()
         self.control.close()
+
+
+def _started(ours: socket.socket, theirs: socket.socket) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-B", "-c", _RUN, str(theirs.fileno()), str(os.getpid())],
+            env=_environment(),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,  # a Ctrl-C at the terminal is for the parent, which drains
+        )
+    except OSError:
+        ours.close()
+        raise
 
 
 def _environment() -> dict[str, str]:

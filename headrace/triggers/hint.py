@@ -23,7 +23,18 @@ def hint(url: str) -> str:
 def servers(text: str) -> str:
     """A list of hosts, each with its port, or with Kafka's; empty if it is none."""
     found = [HOST.fullmatch(host) for host in text.removeprefix("//").removesuffix("/").split(",")]
-    return ",".join(one[0] if one[2] else f"{one[0]}:{PORT}" for one in found if one) if all(found) else ""
+    if not all(one and _is_name(one[1]) for one in found):
+        return ""
+    return ",".join(one[0] if one[2] else f"{one[0]}:{PORT}" for one in found if one)
+
+
+def _is_name(host: str) -> bool:
+    """Whether a resolver would take it: what it cannot even encode it does not look up."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _meant(url: str) -> list[str]:

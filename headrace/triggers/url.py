@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -38,7 +39,7 @@ async def open_broker(url: str, *, root: Path | None = None, kafka: KafkaSection
         return MemoryLog(Disk(cluster=fresh_id()), SystemClock())
     if scheme != "sqlite":
         raise SettingsError(f"broker {without_password(url)!r} is no URL of a broker{hint(url)}; those are: {_KNOWN}")
-    return await SqliteLog.open(root / _path(url, rest))
+    return await SqliteLog.open(_whole(root, _path(url, rest)))
 
 
 def is_embedded(url: str) -> bool:
@@ -54,13 +55,13 @@ def path_of(url: str, *, root: Path | None = None) -> Path:
             f"broker {without_password(url)!r} is not the embedded log, which alone is a file that can be backed up, "
             "checked and compacted here: a Kafka cluster has tools of its own for that"
         )
-    return ((root or Path.cwd()) / _path(url, rest)).resolve()
+    return _whole(root or Path.cwd(), _path(url, rest))
 
 
 def log_file(url: str, root: Path) -> Path | None:
     """The file of the log at `url`; None for one that is elsewhere. Raises `SettingsError` for a URL without one."""
     scheme, _, rest = url.partition(":")
-    return (root / _path(url, rest)).resolve() if scheme == "sqlite" else None
+    return _whole(root, _path(url, rest)) if scheme == "sqlite" else None
 
 
 def run_folder(url: str, root: Path) -> Path | None:
@@ -73,6 +74,10 @@ def without_password(url: str) -> str:
     """The URL as it may be shown: whoever tries to put a password there is not to see it in a log."""
     shown = re.sub(r"//[^/]*@", "//…@", url)
     return shown if shown.startswith("sqlite:") else re.sub(r"^[^/]*@", "…@", shown)
+
+
+def _whole(root: Path, path: Path) -> Path:
+    return Path(os.path.realpath(root / path))  # `Path.resolve` raises where links lead in a circle
 
 
 async def _open_kafka(bootstrap: str, section: KafkaSection, root: Path) -> Store:
@@ -96,7 +101,7 @@ def _path(url: str, rest: str) -> Path:
         raise SettingsError(
             f"broker {url!r}: the path follows the colon{hint(url)}: sqlite:PATH, relative to here or not"
         )
-    if not rest or rest == ":memory:":
+    if not rest or rest == ":memory:" or "\0" in rest:
         raise SettingsError(f"broker {url!r} names no file: write sqlite:PATH, for example {DEFAULT}")
     try:
         return Path(rest).expanduser()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,65 @@ def test_a_log_that_is_none_is_refused_by_name(shell: Shell, tmp_path: Path) -> 
 def test_an_unknown_setting_is_refused_by_name(shell: Shell) -> None:
     shell.write("headrace.toml", 'brokr = "sqlite:x.db"\n')
     assert "brokr" in shell.run("run", "--until-idle", code=1).stderr
+
+
+# -- streams and folders ----------------------------------------------------------------------------------------------
+
+
+def spoken(shell: Shell, line: str, code: int) -> str:
+    """What a line for a shell, in which `$H` is headrace, said on stderr."""
+    shell.environment["H"] = f"{sys.executable} {' '.join(shell.program)}"
+    command = ["bash", "-c", f"set -o pipefail; {line}"]
+    ended = subprocess.run(command, cwd=shell.folder, env=shell.env, text=True, capture_output=True, check=False)
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "Exception ignored" not in ended.stderr
+    return ended.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_stdout_is_told(shell: Shell, unbuffered: str) -> None:
+    shell.environment["PYTHONUNBUFFERED"] = unbuffered
+    for line in ("$H emit orders 1 --json", "$H config", "$H --help"):
+        assert "stdout cannot be written to: No space left on device" in spoken(shell, f"{line} > /dev/full", 1)
+
+
+def test_a_reader_that_has_gone_is_no_failure(shell: Shell) -> None:
+    shell.run("emit", "orders", "-", stdin="1\n" * 3)
+    assert spoken(shell, "$H tail orders --no-follow --json | true", 0) == ""
+
+
+def test_what_cannot_be_said_on_stderr_changes_nothing(shell: Shell) -> None:
+    shell.write("functions.py", HEAD + '@function("t")\ndef f(a: A): ...\n')
+    shell.run("emit", "t", "-", stdin='{"x": 1}\n{"y": 1}\n')
+    spoken(shell, "$H run --until-idle 2> /dev/full", 0)
+    spoken(shell, "$H run --until-idle 2>&1 | true", 0)
+    spoken(shell, "$H nope 2> /dev/full", 2)
+    assert shell.json("lag")[0]["lag"] == 0
+
+
+def test_streams_that_are_closed_are_done_without(shell: Shell) -> None:
+    shell.write("functions.py", HEAD + '@function("t")\ndef f(a: A): ...\n')
+    spoken(shell, "$H emit t 1 >&-", 0)
+    spoken(shell, "$H emit t - <&-", 0)
+    spoken(shell, "$H run --until-idle <&- >&- 2>&-", 0)
+    assert "say --yes" in spoken(shell, "$H topics delete t <&-", 2)
+    assert shell.json("lag")[0]["lag"] == 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8:strict"])
+def test_what_an_encoding_lacks_is_escaped(shell: Shell, encoding: str) -> None:
+    shell.run("emit", "orders", '{"half": "\\ud800", "whole": "\u2603"}')
+    shell.environment["PYTHONIOENCODING"] = encoding
+    assert [event["data"] for event in shell.tail("orders")] == [{"half": "\ud800", "whole": "\u2603"}]
+    assert "half" in shell.run("tail", "orders", "--no-follow").stdout
+
+
+def test_a_folder_that_has_gone_is_told(shell: Shell) -> None:
+    assert "cd to one that is" in spoken(shell, "mkdir gone; cd gone; rmdir ../gone; $H status", 1)
+
+
+def test_links_that_lead_in_a_circle_are_told(shell: Shell) -> None:
+    (shell.folder / "round").symlink_to("round")
+    for arguments in ("tail orders --broker sqlite:round", "log check --broker sqlite:round", "new round"):
+        assert "Too many levels of symbolic links" in shell.run(*arguments.split(), code=1).stderr

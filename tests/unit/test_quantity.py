@@ -36,6 +36,12 @@ def test_what_is_no_span_of_time_is_refused_with_an_example(text: str) -> None:
         milliseconds_of(text)
 
 
+@pytest.mark.parametrize("text", [f"{'9' * 400}s", f"{'9' * 20}d"])
+def test_more_than_can_be_counted_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is more than can be counted"):
+        milliseconds_of(text)
+
+
 @pytest.mark.parametrize("text", ["", "GB", "-1", "1 gigabyte", "0x10"])
 def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no size: .* for example 10GB"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headrace.functions.errors import SettingsError
-from headrace.runtime.settings import Settings, read_settings
+from headrace.runtime.settings import Settings, app_of, read_settings
 
 WORD = "hunter2"
 
@@ -146,3 +146,45 @@ def test_settings_do_not_show_secrets(kafka):
     section = kafka(sasl_password=WORD, ssl_key_password=WORD, sasl_token_command=f"get --secret {WORD}")
     settings = Settings(kafka=section)
     assert WORD not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("[]", "is no span of time"),
+        ("{a = 1}", "is no span of time"),
+        (f'"{"9" * 20}d"', "is more than can be counted"),
+    ],
+)
+def test_a_quantity_of_another_kind_is_refused(tmp_path, value, message):
+    (tmp_path / "headrace.toml").write_text(f"topics.orders.retention = {value}\n")
+    with pytest.raises(SettingsError, match=f"topics.orders.retention: .* {message}"):
+        read_settings(tmp_path)
+
+
+def test_a_file_of_settings_that_would_be_passed_over_is_refused(tmp_path):
+    (tmp_path / "headrace.toml").mkdir()
+    with pytest.raises(SettingsError, match=r"headrace\.toml is no file: make it a TOML file"):
+        read_settings(tmp_path)
+    (tmp_path / "headrace.toml").rmdir()
+    (tmp_path / "pyproject.toml").symlink_to("nowhere")
+    with pytest.raises(SettingsError, match=r"pyproject\.toml is a link that leads nowhere"):
+        read_settings(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["tool = 3", "[tool]\nheadrace = 3", "[[tool.headrace]]"])
+def test_a_section_that_is_no_table_is_refused(tmp_path, text):
+    (tmp_path / "pyproject.toml").write_text(text)
+    with pytest.raises(SettingsError, match=r"is no table: write \[tool\.headrace\]"):
+        read_settings(tmp_path)
+
+
+def test_a_file_of_settings_without_end_of_brackets_is_refused(tmp_path):
+    (tmp_path / "headrace.toml").write_text(f"app = {'[' * 20_000}")
+    with pytest.raises(SettingsError, match="is not valid TOML"):
+        read_settings(tmp_path)
+
+
+def test_an_app_is_called_after_its_folder_where_the_project_is_none(tmp_path):
+    (tmp_path / "pyproject.toml").write_text("project = 3\n")
+    assert app_of(read_settings(tmp_path), tmp_path / "shop") == "shop"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -21,7 +22,7 @@ def command(folder: Path, name: str | None, as_json: bool) -> int:
     app = name_for(folder, name)
     files = make(folder, app)
     if as_json:
-        print_json({"folder": str(folder.resolve()), "app": app, "files": files})
+        print_json({"folder": os.path.realpath(folder), "app": app, "files": files})
         return 0
     click.echo(f"{folder}: a project of the app {app!r}")
     for file in files:
@@ -35,7 +36,7 @@ def command(folder: Path, name: str | None, as_json: bool) -> int:
 def _next(folder: Path) -> list[str]:
     import shlex  # noqa: PLC0415
 
-    there = [] if folder.resolve() == Path.cwd() else [f"cd {shlex.quote(str(folder))}"]
+    there = [] if os.path.realpath(folder) == str(Path.cwd()) else [f"cd {shlex.quote(str(folder))}"]
     return [
         *there,
         "headrace invoke functions.py::confirm_order --sample",

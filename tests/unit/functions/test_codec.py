@@ -157,6 +157,7 @@ def test_headers_keep_order_and_duplicates() -> None:
         ({"a": 1}, "header 'a' is int: a header value is text or bytes"),
         ({"a": "\ud800"}, "header 'a' is not text that UTF-8 can write"),
         ({"\ud800": "a"}, "is not text that UTF-8 can write"),
+        ({"\udcff": "a"}, r"header name '.udcff' is not text that UTF-8 can write"),
     ],
 )
 def test_headers_that_cannot_be_or_are_not_the_users_are_refused(headers: Any, problem: str) -> None:

@@ -25,7 +25,11 @@ def backup(path: Path, target: Path, tell: Callable[[int, int], None] = lambda *
     The copy is a log by itself, whole and durable when this returns: a prefix of each partition, and the progress that
     belongs to it. Until then, `target` is not there. Writers go on meanwhile; their `-wal` grows for as long.
     """
-    if target.exists():
+    try:
+        is_there = target.exists()
+    except OSError as error:
+        raise not_writable(target, error) from error
+    if is_there:
         raise BrokerError(f"{target} is there already: name a file that is not, or remove it first")
     draft = target.with_name(f"{target.name}.part")
     try:

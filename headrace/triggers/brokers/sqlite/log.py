@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -76,7 +77,7 @@ class SqliteLog:
     async def open(cls, path: Path | str, *, default_partitions: int = 4, times: Times | None = None) -> Self:
         """Open the log at `path`, creating it and its directory if need be. Raises `BrokerError`, with a remedy."""
         # Links resolved, because all who share the file must find the same lock beside it.
-        files = await asyncio.to_thread(Files.open, Path(path).resolve())
+        files = await asyncio.to_thread(Files.open, Path(os.path.realpath(path)))
         return cls(files, default_partitions, times or Times())
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headrace.functions.errors import BrokerError, BrokerUnavailable
-from headrace.triggers.brokers.sqlite import chores, space
+from headrace.triggers.brokers.sqlite import chores, place, space
 from headrace.triggers.brokers.sqlite.bench import Bench
 from headrace.triggers.brokers.sqlite.chores import Done, Tell
 from headrace.triggers.brokers.sqlite.failure import translated
@@ -48,6 +48,7 @@ def tidy(path: Path, tell: Tell = lambda *_: None) -> Tidied:
 
     Raises `BrokerError` if it has to be written anew, and is too large for that while others have it open.
     """
+    place.check(path)
     if path.is_file():
         Files.open(path).close()  # brings an older one up to date
     run = path.with_name(f"{path.name}.run")
