@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
@@ -53,7 +52,7 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            _check_folder()
+            import_module("headrace.cli.options").here()
             return super().invoke(ctx)
         except BrokenPipeError as error:
             if streams.lost() is not error:
@@ -103,15 +102,6 @@ def cli(arguments: list[str] | None = None) -> int:
         click.echo(f"headrace: {message}", err=True)
         return 1
     return result if isinstance(result, int) else 0
-
-
-def _check_folder() -> None:
-    try:
-        os.getcwd()  # noqa: PTH109  (pathlib is not loaded for this)
-    except FileNotFoundError as error:
-        from headrace.functions.errors import HeadraceError  # noqa: PLC0415
-
-        raise HeadraceError("the folder that this was started in is not there any more: cd to one that is") from error
 
 
 def _explained(error: Exception) -> str | None:

@@ -75,11 +75,21 @@ def event_options(function: F) -> F:
     return function
 
 
+def here() -> Path:
+    """The current folder. Raises `HeadraceError` if it is not there any more."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        from headrace.functions.errors import HeadraceError  # noqa: PLC0415
+
+        raise HeadraceError("the folder that this was started in is not there any more: cd to one that is") from error
+
+
 def settings_from(**given: str | None) -> Any:
     """The settings in force here, with what the command line gave."""
     from headrace.runtime.settings import read_settings  # noqa: PLC0415  (pydantic: not for `--help`)
 
-    return read_settings(Path.cwd(), **given)
+    return read_settings(here(), **given)
 
 
 def parse_headers(headers: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -62,6 +62,8 @@ def prepare() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are no text are refused, or kept, like arguments
     sys.stdout = _taken_over(sys.stdout, _Output)
     sys.stderr = _taken_over(sys.stderr, _Talk)
 

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 _DIGITS = 19  # no offset has more
 
 
+def is_offset(text: str) -> bool:
+    """Whether it is a number as large as an offset can be."""
+    return text.isdecimal() and len(text) <= _DIGITS
+
+
 async def known_topic(admin: Admin, name: str) -> TopicInfo:
     """The topic of that name. Raises `UnknownTopic`, with those that there are, and the one that was perhaps meant."""
     from headrace.functions.errors import UnknownTopic  # noqa: PLC0415

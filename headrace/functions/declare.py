@@ -34,6 +34,7 @@ Guarantee = Literal["at-least-once", "effectively-once"]
 Where = Callable[[Any, Event], bool]
 Seconds = Annotated[float, Gt(0)]
 PerSecond = Annotated[float, Gt(0)]
+Processes = Annotated[int, Ge(1), Le(1000)]  # more would not fail, but take the machine down first
 Setup = Callable[[], Iterator[Any]] | Callable[[], AsyncIterator[Any]]
 
 
@@ -47,7 +48,7 @@ class Options(TypedDict, total=False):
     timeout: Seconds
     order: Order
     concurrency: Annotated[int, Ge(1)]
-    workers: Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(0)], Annotated[int, Ge(1)]]
+    workers: Processes | tuple[Annotated[int, Ge(0)], Processes]
     idle: Seconds
     batch: Batch
     where: Where

@@ -14,7 +14,7 @@ from headrace.functions.names import FUNCTION_RULE, TOPIC_RULE, is_function, is_
 # What a validator says of an option of several forms is a list of the forms it is not.
 _FORMS = {
     "emits": 'it is a topic\'s name, or what goes where by type: emits={"emails": EmailSent, "audit": [Seen, Lost]}',
-    "workers": "it is a number of processes, at least 1, or the least and the most of them: workers=(0, 4)",
+    "workers": "it is a number of processes, 1 to 1000, or the least and the most of them: workers=(0, 4)",
     "dead_letter": 'it is a topic\'s name, or Discard("reason")',
     "rate": "it is how many events may start in a second: rate=100, or rate=0.5 for one every two seconds",
     "start": 'it is "earliest", "latest", or a datetime with a time zone',

@@ -14,6 +14,7 @@ import msgspec
 from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
+from headrace.functions.declare import Processes
 from headrace.functions.errors import SettingsError
 from headrace.functions.names import meant
 from headrace.functions.problems import MAX_CONCURRENCY
@@ -70,7 +71,7 @@ class FunctionSection(BaseModel):
     timeout: Annotated[float, Gt(0)] | None = None
     workers: (
         Annotated[
-            Annotated[int, Ge(1)] | tuple[Annotated[int, Ge(0)], Annotated[int, Ge(1)]],
+            Processes | tuple[Annotated[int, Ge(0)], Processes],
             AfterValidator(_least_and_most),
         ]
         | None

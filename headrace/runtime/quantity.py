@@ -34,5 +34,5 @@ def _read(text: str, units: dict[str, int], expected: str) -> float:
     if found is None or (unit := units.get(found[2].lower())) is None:
         raise ValueError(f"{text!r} is no {expected}")
     if (number := float(found[1]) * unit) > _MOST:
-        raise ValueError(f"{text!r} is more than can be counted")
+        raise ValueError(f"{text!r} is too much: write less")
     return number

@@ -6,9 +6,8 @@ import asyncio
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +19,7 @@ from headrace.sandbox.link import Link
 from headrace.sandbox.manifest import Manifest
 from headrace.sandbox.output import Line
 from headrace.sandbox.page import Page, create_page
+from headrace.sandbox.temporary import temporary_folder
 from headrace.sandbox.wire import VERSION, Broken, Ready, Report, Target
 
 __all__ = ["Death", "Line", "Listener", "Worker", "WorkerSpec", "Zygote"]
@@ -121,7 +121,7 @@ class Zygote:
         assert self._link is not None
         self._last_worker += 1
         number = self._last_worker
-        with _Ends() as ends:
+        with _Ends.make() as ends:
             seat = await self._seat(self._link, ends, number, generation, spec)
             worker = Worker(seat, spec, listener)
             life = await worker.connect(*ends.take())
@@ -134,7 +134,7 @@ class Zygote:
     async def _seat(self, link: Link, ends: _Ends, number: int, generation: int, spec: WorkerSpec) -> Seat:
         grants = spec.function.grants if spec.function is not None else None
         memory = MANIFEST_MEMORY if grants is None else 0 if grants.unrestricted else grants.memory
-        folder = Path(tempfile.mkdtemp(prefix="headrace-"))
+        folder = temporary_folder("headrace-")
         try:
             fds = ends.theirs if spec.terminal is None else (*ends.theirs, spec.terminal)
             born = await link.fork(number, str(folder), memory, fds)
@@ -172,11 +172,24 @@ class _Ends:
     """The pipes, the socket and the page of a worker to be. Whatever was not taken is closed."""
 
     def __init__(self) -> None:
-        self._ours, their_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._pipes = [os.pipe(), os.pipe()]
-        self.page = create_page()
+        with ExitStack() as made:
+            self._ours, their_socket = map(made.enter_context, socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM))
+            self._pipes = [_pipe(made), _pipe(made)]
+            self.page = create_page()
+            made.pop_all()
         self.theirs = (their_socket.detach(), self._pipes[0][1], self._pipes[1][1], self.page)
         self._taken = False
+
+    @classmethod
+    def make(cls) -> Self:
+        """Raises `SandboxError` if this process, or its machine, has no more to give."""
+        try:
+            return cls()
+        except OSError as error:
+            raise SandboxError(
+                f"no worker can be started: {error.strerror}; see the limits of open files, of memory and of a file's "
+                "size (`ulimit -a`)"
+            ) from error
 
     def take(self) -> tuple[socket.socket, int, int]:
         """The parent's ends: socket, stdout, stderr."""
@@ -193,6 +206,13 @@ class _Ends:
             self._ours.close()
             for reader, _writer in self._pipes:
                 os.close(reader)
+
+
+def _pipe(made: ExitStack) -> tuple[int, int]:
+    ends = os.pipe()
+    for fd in ends:
+        made.callback(os.close, fd)
+    return ends
 
 
 class _Nobody:

@@ -254,6 +254,7 @@ def test_on_kafka_the_past_is_reopened_just_so(shop: Shell, kafka: KafkaServer) 
     [
         (["--from", "orders:0"], "'orders:0' is not TOPIC:PARTITION:OFFSET, for example orders:0:42"),
         (["--from", "orders:0:-1"], "is not TOPIC:PARTITION:OFFSET"),
+        (["--from", f"orders:0:{'9' * 5000}"], "is not TOPIC:PARTITION:OFFSET"),
         (["--from", ":0:1"], "is not TOPIC:PARTITION:OFFSET"),
         (["--from", "orders:0:1", "{}"], "--from takes a past event as it is; it does not go with DATA"),
         (["--from", "orders:0:1", "--sample"], "does not go with --sample"),

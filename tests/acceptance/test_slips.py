@@ -129,6 +129,19 @@ def test_a_folder_that_has_gone_is_told(shell: Shell) -> None:
     assert "cd to one that is" in spoken(shell, "mkdir gone; cd gone; rmdir ../gone; $H status", 1)
 
 
+def test_no_place_for_temporary_files_is_told(shell: Shell) -> None:
+    shell.write("functions.py", HEAD + '@function("t")\ndef f(a: A): ...\n')
+    assert "set TMPDIR" in spoken(shell, "ulimit -f 0; $H demo", 1)  # not a byte may be written, so no folder will do
+    assert "no worker can be started: File too large" in spoken(shell, "ulimit -f 0; $H functions", 1)
+
+
+def test_a_copy_that_cannot_be_written_is_told(shell: Shell) -> None:
+    shell.run("emit", "orders", "1")
+    for place in ("x" * 300, "functions.py/copy.db"):
+        shell.write("functions.py", "")
+        assert "name another file for the copy" in shell.run("log", "backup", place, code=1).stderr
+
+
 def test_links_that_lead_in_a_circle_are_told(shell: Shell) -> None:
     (shell.folder / "round").symlink_to("round")
     for arguments in ("tail orders --broker sqlite:round", "log check --broker sqlite:round", "new round"):

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import sqlite3
-import tempfile
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -61,7 +60,9 @@ def command(orders: int, as_json: bool) -> int:
     The mail server is busy now and then, one order is broken, and some are shipped and cancelled. A copy of the example
     with a fresh log is made for it and kept, so that you can look at what happened.
     """
-    folder = Path(tempfile.mkdtemp(prefix="headrace-demo-"))
+    from headrace.sandbox.temporary import temporary_folder  # noqa: PLC0415
+
+    folder = temporary_folder("headrace-demo-")
     tally = asyncio.run(_demo(orders, folder, quiet=as_json))
     print_json({**asdict(tally), "right": tally.right}) if as_json else _print(tally)
     return 0 if tally.right else 1

@@ -20,6 +20,7 @@ from headrace.cli.options import (
     settings_from,
 )
 from headrace.cli.output import print_json, say
+from headrace.cli.where import is_offset
 
 if TYPE_CHECKING:
     from headrace.cli.invoke.event import Asked
@@ -79,7 +80,7 @@ def _place(text: str | None) -> tuple[str, int, int] | None:
     if text is None:
         return None
     topic, partition, offset = [*text.rsplit(":", 2), "", ""][:3]
-    if not (topic and partition.isdecimal() and offset.isdecimal()):
+    if not (topic and is_offset(partition) and is_offset(offset)):
         raise click.BadParameter(f"{text!r} is not TOPIC:PARTITION:OFFSET, for example orders:0:42")
     return topic, int(partition), int(offset)
 

@@ -18,6 +18,8 @@ _PAGES = 2048  # between two looks at how far it is
 # In the copy nobody is a member of anything. Epochs stay: the next claim raises them, as ever.
 _DISOWN = "UPDATE own SET owner = NULL, wanted = NULL; DELETE FROM member;"
 
+_ELSEWHERE = "name another file for the copy"
+
 
 def backup(path: Path, target: Path, tell: Callable[[int, int], None] = lambda *_: None) -> int:
     """Copy the log at `path` to the new file `target`; its bytes. `tell` gets the pages copied and the pages in all.
@@ -28,7 +30,7 @@ def backup(path: Path, target: Path, tell: Callable[[int, int], None] = lambda *
     try:
         is_there = target.exists()
     except OSError as error:
-        raise not_writable(target, error) from error
+        raise not_writable(target, error, _ELSEWHERE) from error
     if is_there:
         raise BrokerError(f"{target} is there already: name a file that is not, or remove it first")
     draft = target.with_name(f"{target.name}.part")
@@ -43,7 +45,7 @@ def backup(path: Path, target: Path, tell: Callable[[int, int], None] = lambda *
     except sqlite3.Error as error:
         raise translated(error, target) from error
     except OSError as error:
-        raise not_writable(target, error) from error
+        raise not_writable(target, error, _ELSEWHERE) from error
     finally:
         for name in (draft.name, f"{draft.name}-wal", f"{draft.name}-shm", f"{draft.name}-journal"):
             with suppress(OSError):

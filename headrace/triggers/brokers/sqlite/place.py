@@ -56,16 +56,14 @@ def look(path: Path) -> str:
         return ""
 
 
-def not_writable(path: Path, why: OSError | None = None) -> BrokerError:
-    """The refusal of a place this process may not write to."""
+def not_writable(path: Path, why: OSError | None = None, remedy: str = _ELSEWHERE) -> BrokerError:
+    """The refusal of a place this process may not write to; `remedy` is how to name another."""
     if _is_read_only(path, why):
-        return BrokerError(
-            f"{path} lies on a filesystem that is mounted read-only: mount it for writing, or {_ELSEWHERE}"
-        )
+        return BrokerError(f"{path} lies on a filesystem that is mounted read-only: mount it for writing, or {remedy}")
     if why is not None and why.errno == errno.ENAMETOOLONG:
-        return BrokerError(f"the path {str(path)[:60]}… is too long for a file ({why.strerror}): {_ELSEWHERE}")
+        return BrokerError(f"the path {str(path)[:60]}… is too long for a file ({why.strerror}): {remedy}")
     reason = f" ({why.strerror})" if why else ""
-    return BrokerError(f"{path} is not writable for this user{reason}: change its owner or mode, or {_ELSEWHERE}")
+    return BrokerError(f"{path} is not writable for this user{reason}: change its owner or mode, or {remedy}")
 
 
 def _is_read_only(path: Path, why: OSError | None) -> bool:
