@@ -163,6 +163,12 @@ def _(shell: Shell) -> str:
     return lag_with(shell, "app = shop\n")
 
 
+@produces("The settings are no file")
+def _(shell: Shell) -> str:
+    (shell.folder / "headrace.toml").mkdir()
+    return shell.run("lag", code=1).stderr
+
+
 @produces("The app needs a name")
 def _(shell: Shell) -> str:
     return shell.run("run", "--broker", "kafka://localhost:9092", code=1).stderr
@@ -299,3 +305,28 @@ def _(shell: Shell) -> str:
 @produces("No such command")
 def _(shell: Shell) -> str:
     return shell.run("runn", code=2).stderr
+
+
+def line(shell: Shell, text: str) -> str:
+    """What a line for a shell, in which `$H` is headrace, says as it fails."""
+    shell.environment["H"] = f"{sys.executable} -m headrace"
+    command = ["bash", "-c", text]
+    ended = subprocess.run(command, cwd=shell.folder, env=shell.env, text=True, capture_output=True, check=False)
+    assert ended.returncode == 1
+    return ended.stderr
+
+
+@produces("The output is not taken")
+def _(shell: Shell) -> str:
+    return line(shell, "$H emit orders 1 > /dev/full")
+
+
+@produces("The folder is not there any more")
+def _(shell: Shell) -> str:
+    return line(shell, "mkdir gone; cd gone; rmdir ../gone; $H lag")
+
+
+@produces("No process can be started")
+def _(shell: Shell) -> str:
+    shell.write("functions.py", HEAD + '@function("orders")\ndef confirm(order: dict) -> None: ...\n')
+    return line(shell, "ulimit -f 0; $H functions")
