@@ -125,17 +125,25 @@ def _items(
     not_before: datetime | None,
 ) -> tuple[list[Item], str | None]:
     """The events of these lines, up to the first bad one and what is wrong with it."""
+    from headrace.functions.codec import MAX_EVENT_BYTES, encode, encode_key  # noqa: PLC0415
+    from headrace.functions.errors import EmitRefused  # noqa: PLC0415
     from headrace.producer import Item  # noqa: PLC0415
 
     items: list[Item] = []
     for number, line in enumerate(lines, start=before + 1):
         if not line.strip():
             continue
+        if len(line) > MAX_EVENT_BYTES:
+            return items, f"line {number}: it is over the limit of {MAX_EVENT_BYTES:,} bytes for an event"
         try:
             payload = parse_data(line, raw=event["raw"], null=False)
             key = _key_of(line, event["key_field"]) if event["key_field"] else event["key"]
+            encode(payload)
+            encode_key(key)
         except NotJson as error:
             return items, f"line {number}: {error.message}"
+        except EmitRefused as error:
+            return items, f"line {number}: {error}"
         items.append(Item(payload, key=key, type=event["type_"], headers=headers, not_before=not_before))
     return items, None
 
@@ -149,13 +157,20 @@ def _key_of(line: str, field: str) -> str | None:
 
 
 async def _stdin() -> AsyncIterator[list[str]]:
-    """Lines of stdin as they come: all that one read gives together, so that a slow writer does not wait."""
+    """Lines of stdin as they come: all that one read gives together, so that a slow writer does not wait.
+
+    One that has no end (a device, a file of another kind) is the last, as long as shows that it is too long.
+    """
+    from headrace.functions.codec import MAX_EVENT_BYTES  # noqa: PLC0415
+
     rest = b""
     loop = asyncio.get_running_loop()
     while data := await loop.run_in_executor(None, os.read, 0, 1 << 16):
         *lines, rest = (rest + data).split(b"\n")
         if lines:
             yield [line.decode("utf-8", "surrogateescape") for line in lines]
+        if len(rest) > 4 * MAX_EVENT_BYTES:  # no character has more bytes than four
+            break
     if rest:
         yield [rest.decode("utf-8", "surrogateescape")]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import pkgutil
 import re
 import sys
@@ -26,6 +25,7 @@ from headrace.functions.signature import Handler, check_names, read_signature
 from headrace.sandbox.failure import failure_of, frames_of, message_of, type_name
 from headrace.sandbox.manifest import Manifest
 from headrace.sandbox.outcome import Failure
+from headrace.sandbox.remedy import remedy_of
 from headrace.sandbox.sources import Sources
 from headrace.sandbox.specification import spec_of
 from headrace.sandbox.target import modules_in
@@ -201,33 +201,13 @@ def _unimportable(error: BaseException, target: Target, user_code: UserCode) -> 
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else target.path
     what = message_of(error)
     if isinstance(error, SyntaxError) and error.filename is not None:  # of the file that could not be compiled
-        place, what = f"{error.filename}:{error.lineno}", error.msg
-    lines = [f"{place}: cannot be imported: {type_name(error)}: {what}"]
-    if remedy := _remedy(error, target):
+        place, what = f"{error.filename}:{error.lineno}" if error.lineno else error.filename, error.msg
+    lines = [f"{place}: cannot be imported: {type_name(error)}"]
+    if what:
+        lines[0] += f": {what}"
+    if remedy := remedy_of(error, target):
         lines[0] += f"; {remedy}"
     if len(frames) > 1:
         lines += ["".join(frames.format()).rstrip("\n")]
     message = "\n".join(lines)
     return Broken("import", failure_of(error, user_code, message=message))
-
-
-def _remedy(error: BaseException, target: Target) -> str:
-    """What helps where an import found nothing."""
-    if isinstance(error, ModuleNotFoundError):
-        ours = Path(target.root, (error.name or "").partition(".")[0])
-        if "." in (error.name or "") and ours.is_dir():
-            return "there is no such module in your package: correct the name, or write it"
-        return f"install it next to headrace ({os.path.dirname(sys.executable)}), or correct the name"  # noqa: PTH120
-    if isinstance(error, ImportError) and "relative import" in str(error) and target.kind != "module":
-        return _remedy_of_relative(Path(target.path))
-    return ""
-
-
-def _remedy_of_relative(path: Path) -> str:
-    """A file is imported by itself, and a folder as a package of its own: neither has a package around it."""
-    package = path if path.is_dir() else path.parent
-    if not (package / "__init__.py").is_file():
-        return "the file is in no package, and finds its neighbours without the dot"
-    while (package.parent / "__init__.py").is_file():
-        package = package.parent
-    return f"the target is part of a package: name all of it, {package}"

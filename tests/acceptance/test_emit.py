@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import pytest
 from harness import Shell
 
 
@@ -67,6 +69,24 @@ def test_the_first_bad_line_stops_it_with_its_number_and_says_what_was_appended(
     assert len(shell.tail("orders")) == 2
     missing = shell.run("emit", "orders", "-", "--key-field", "who", stdin='{"id": 1}\n', code=1)
     assert "'who'" in missing.stderr
+    half = '{"who": "a"}\n{"who": "\\ud800"}\n'
+    odd = shell.run("emit", "orders", "-", "--key-field", "who", stdin=half, code=1).stderr
+    assert "line 2: key is not text" in odd
+    assert "1 event(s) appended" in odd
+
+
+@pytest.mark.parametrize("arguments", [[], ["--raw"]])
+def test_a_line_that_is_too_long_or_has_no_end_is_a_bad_one(shell: Shell, arguments: list[str]) -> None:
+    long = shell.run("emit", "orders", "-", *arguments, stdin=f"1\n{'1' * (1 << 20)}1\n", code=1).stderr
+    assert "line 2: " in long
+    assert "over the limit of 1,048,576" in long
+    assert "1 event(s) appended" in long
+    with (
+        Path("/dev/zero").open() as endless,
+        shell.start("emit", "orders", "-", *arguments, stdin=endless, stderr=subprocess.PIPE) as emit,
+    ):
+        assert "line 1: it is over the limit" in emit.communicate()[1]
+        assert emit.returncode == 1
 
 
 def test_data_that_is_not_json_is_refused_with_a_hint_and_raw_takes_it_as_text(shell: Shell) -> None:
