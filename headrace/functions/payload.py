@@ -103,8 +103,14 @@ def payload_of(annotation: Any, *, reject_unmatched: bool = False) -> Payload:
     models = {type_name(model): _decoder(model) for model in members if _is_model(model)}
     if len(models) != len(members):
         raise BadAnnotation(_refusal(annotation, members))
+    if odd := next((name for name in models if not _is_text(name)), None):
+        raise BadAnnotation(f"event_type={odd!r} is not text that UTF-8 can write")
     untyped = next(iter(models.values())) if len(models) == 1 else _union(members)
     return Payload(models, untyped, False, nullable, batch, _union_of(members), reject_unmatched)
+
+
+def _is_text(name: str) -> bool:
+    return name.encode("utf-8", "ignore").decode() == name
 
 
 def explain(error: ValidationError) -> str:

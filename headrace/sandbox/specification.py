@@ -14,6 +14,7 @@ from headrace.functions.options import Discard, Sandbox
 from headrace.functions.payload import Payload
 from headrace.functions.retry import Retry
 from headrace.functions.signature import Handler
+from headrace.sandbox.failure import MAX_MESSAGE, cut
 from headrace.sandbox.manifest import BatchPolicy, FunctionSpec, Grants, RetryPolicy
 
 
@@ -28,7 +29,7 @@ def spec_of(handler: Handler) -> FunctionSpec:
         types=sorted(handler.payload.models),
         file=declared.file,
         line=declared.line,
-        doc=(inspect.getdoc(declared.handler) or "").partition("\n")[0],
+        doc=cut((inspect.getdoc(declared.handler) or "").partition("\n")[0], MAX_MESSAGE),
         is_async=handler.is_async,
         retry=[_retry(rule) for rule in declared.rules],
         timeout=declared.timeout,

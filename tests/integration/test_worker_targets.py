@@ -65,6 +65,12 @@ async def test_the_manifest_of_a_file_says_what_it_declares(lab: Lab) -> None:
     assert json.loads(spec.schema or "")["required"] == ["id"]
 
 
+async def test_a_docstring_that_is_no_text_does_not_keep_a_function_from_being_served(lab: Lab) -> None:
+    lab.write("@function('t')\ndef f(a: dict):\n    'half \\ud800'\n")
+    (spec,) = (await lab.manifest()).functions
+    assert spec.doc == "half ?"
+
+
 async def test_a_folder_is_its_modules_but_for_hidden_and_underscored_ones(lab: Lab) -> None:
     lab.write("from helper import name" + ONE % "one", "functions/a.py")
     lab.write("from _private import shared" + ONE % "two", "functions/b.py")

@@ -172,6 +172,12 @@ def test_two_models_of_one_type_name_are_refused() -> None:
         payload_of(Order | other)
 
 
+def test_a_type_name_that_no_header_can_hold_is_refused() -> None:
+    odd = type("Odd", (BaseModel,), {"event_type": "\ud800", "__annotations__": {"event_type": ClassVar[str]}})
+    with pytest.raises(BadAnnotation, match=r"event_type='.ud800' is not text that UTF-8 can write"):
+        payload_of(odd)
+
+
 @pytest.mark.parametrize("annotation", [int, Any, list, set[str], Order | str, dict | str, None, list[None], 5])
 def test_an_annotation_that_is_no_payload_is_refused(annotation: Any) -> None:
     with pytest.raises(BadAnnotation):
