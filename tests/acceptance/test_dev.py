@@ -14,7 +14,7 @@ import pytest
 from harness import Shell
 from kafkaclient import fresh
 from kafkaserver.source import Broker
-from terminal import PATIENCE, Terminal, on_terminal
+from terminal import CTRL_Z, PATIENCE, Terminal, on_terminal
 
 FUNCTIONS = """
 from pydantic import BaseModel
@@ -55,7 +55,7 @@ class Shop(Shell):
 
     @contextmanager
     def dev(self, *arguments: str, columns: int = 160) -> Iterator[Terminal]:
-        with on_terminal(self.folder, self.env, "dev", *arguments, columns=columns) as terminal:
+        with on_terminal(self, "dev", *arguments, columns=columns) as terminal:
             yield terminal
 
     def order(self, n: int) -> None:
@@ -401,49 +401,49 @@ def test_e_asks_which_function_where_there_are_several(shop: Shop) -> None:
 
 def test_q_drains_and_leaves_the_terminal_as_it_was(shop: Shop) -> None:
     with shop.dev() as dev:
-        before = dev.state
+        before = dev.settings
         dev.until("keys:")
-        assert dev.state != before
+        assert dev.settings != before
         dev.type("?")
         dev.until("q  quit")
         dev.type("q")
         assert dev.wait() == 0
-        assert dev.state == before
+        assert dev.settings == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_however_it_is_ended_the_terminal_is_as_it_was(shop: Shop, number: int) -> None:
     with shop.dev() as dev:
-        before = dev.state
+        before = dev.settings
         dev.until("keys:")
         dev.end(number)
-        assert dev.state == before
+        assert dev.settings == before
 
 
 def test_while_it_is_stopped_the_terminal_is_as_it_was_and_keys_work_again_after_that(shop: Shop) -> None:
     with shop.dev() as dev:
-        before = dev.state
+        before = dev.settings
         dev.until("keys:")
-        dev.type("\x1a")  # Ctrl-Z
+        dev.type(CTRL_Z)
         dev.until_stopped()
-        assert dev.state == before
+        assert dev.settings == before
         dev.go_on()
         place = len(dev.shown)
         dev.type("?")
         dev.until("q  quit", place)
-        assert dev.state != before
+        assert dev.settings != before
         dev.type("q")
         assert dev.wait() == 0
-        assert dev.state == before
+        assert dev.settings == before
 
 
 def test_without_keys_the_terminal_is_not_touched(shop: Shop) -> None:
     with shop.dev("--no-keys") as dev:
-        before = dev.state
+        before = dev.settings
         shop.order(1)
         dev.until("-> emails Sent")
-        assert dev.state == before
-        assert dev.state[3] & termios.ICANON
+        assert dev.settings == before
+        assert dev.settings[3] & termios.ICANON
         dev.end()
         assert "keys:" not in dev.shown
 

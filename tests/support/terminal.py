@@ -1,7 +1,8 @@
-"""A command on a terminal of its own: what it prints, what is typed, and how it leaves the terminal."""
+"""A command on a terminal of its own: what it shows, what is typed there, and how it leaves the terminal."""
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -14,44 +15,54 @@ import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
+
+from harness import Shell
 
 PATIENCE = 60.0
+CTRL_C = "\x03"
+CTRL_D = "\x04"
+CTRL_Z = "\x1a"
 _LOOKS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Terminal:
-    """A command, the job of a little shell, whose terminal is ours. `shown` is all it printed, without colours."""
+    """`headrace`, the foreground job of a little shell, whose terminal is ours."""
 
     def __init__(self, process: subprocess.Popen[bytes], ours: int, theirs: int, told: TextIO) -> None:
         self._process = process
         self._told = told
-        self.pid = int(told.readline())
-        self.raw = ""
+        self._pid = int(told.readline())
+        self._raw = ""
         self._ours = ours
-        self._theirs = theirs  # kept open, so that its state can be looked at when the process is gone
+        self._theirs: int | None = theirs  # kept open, so that its settings can be looked at when the command is gone
+        self._last_settings: list[Any] = []
+        self._prompted = 0
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    # -- what is shown ------------------------------------------------------------------------------------------------
+
     @property
     def shown(self) -> str:
-        return _LOOKS.sub("", self.raw).replace("\r\n", "\n")
+        """All that was shown, without colours. A place is an index into it."""
+        return _LOOKS.sub("", self._raw).replace("\r\n", "\n")
 
     @property
-    def state(self) -> list[Any]:
-        """How the terminal is set."""
-        return termios.tcgetattr(self._theirs)
+    def settings(self) -> list[Any]:
+        """Of the terminal: whether it echoes, edits lines, …"""
+        return self._last_settings if self._theirs is None else termios.tcgetattr(self._theirs)
 
-    def type(self, keys: str) -> None:
-        os.write(self._ours, keys.encode())
+    @property
+    def stdout(self) -> IO[bytes]:
+        """What the command writes there, if that was given as a pipe."""
+        assert self._process.stdout is not None
+        return self._process.stdout
 
     def until(self, text: str, after: int = 0) -> int:
         """Wait until `text` is shown beyond the place `after`; the place behind it."""
-        with self._news:
-            found = self._news.wait_for(lambda: text in self.shown[after:], PATIENCE)
-        assert found, f"{text!r} was not shown in:\n{self.shown[after:]}"
+        assert self._is_shown(text, after, PATIENCE), f"{text!r} was not shown in:\n{self.shown[after:]}"
         return self.shown.index(text, after) + len(text)
 
     def line(self, text: str, after: int = 0) -> str:
@@ -59,10 +70,32 @@ class Terminal:
         end = self.until("\n", self.until(text, after))
         return self.shown[:end].splitlines()[-1]
 
-    def end(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal and wait for the end."""
-        os.kill(self.pid, number)
-        return self.wait()
+    # -- what is typed ------------------------------------------------------------------------------------------------
+
+    def type(self, keys: str) -> None:
+        """Type them, whatever is shown."""
+        os.write(self._ours, keys.encode())
+
+    def type_until(self, keys: str, text: str, after: int = 0) -> int:
+        """Type them, again and again, until `text` is shown beyond the place `after`; the place behind it."""
+        while text not in self.shown[after:]:
+            self.type(keys)
+            self._is_shown(text, after, 1.0)
+        return self.until(text, after)
+
+    def prompted(self, prompt: str = "(Pdb) ") -> str:
+        """Wait for the next prompt; what was shown between the one before and this."""
+        since = self._prompted
+        self._prompted = self.until(prompt, since)
+        return self.shown[since : self._prompted].removesuffix(prompt)
+
+    def answer(self, line: str) -> str:
+        """Type a line at the next prompt; what was shown before it, as `prompted`."""
+        before = self.prompted()
+        self.type(f"{line}\n")
+        return before
+
+    # -- how it stops and ends ----------------------------------------------------------------------------------------
 
     def until_stopped(self) -> None:
         """Wait until the command is stopped, as by Ctrl-Z."""
@@ -70,54 +103,76 @@ class Terminal:
 
     def go_on(self) -> None:
         """What a shell's `fg` does."""
-        os.kill(self.pid, signal.SIGCONT)
+        os.kill(self._pid, signal.SIGCONT)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; the exit code."""
+        os.kill(self._pid, number)
+        return self.wait()
 
     def wait(self) -> int:
-        return self._process.wait(PATIENCE)
+        """Wait for the end, and until all is shown; the exit code."""
+        code = self._process.wait(PATIENCE)
+        self._hang_up()
+        assert not self._reader.is_alive(), "something still has the terminal open"
+        return code
+
+    def close(self) -> None:
+        """Kill it if it still runs."""
+        if self._process.poll() is None:
+            os.kill(self._pid, signal.SIGKILL)
+        self._process.wait(PATIENCE)
+        self._hang_up()
+        self._told.close()
+
+    def _hang_up(self) -> None:
+        """Let go of their end, so that ours ends when nothing else has it open."""
+        if self._theirs is not None:
+            self._last_settings = termios.tcgetattr(self._theirs)
+            os.close(self._theirs)
+            self._theirs = None
+        self._reader.join(PATIENCE)
+
+    def _is_shown(self, text: str, after: int, seconds: float) -> bool:
+        with self._news:
+            return self._news.wait_for(lambda: text in self.shown[after:], seconds)
 
     def _read(self) -> None:
-        pending = b""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
         while True:
             try:
                 data = os.read(self._ours, 1 << 16)
-            except OSError:
+            except OSError:  # nobody has it open any more
                 return
-            pending += data
             with self._news:
-                self.raw += pending.decode("utf-8", "ignore")
+                self._raw += decoder.decode(data)
                 self._news.notify_all()
-            pending = b""
 
 
 @contextmanager
-def on_terminal(folder: Path, env: dict[str, str], *arguments: str, columns: int = 160) -> Iterator[Terminal]:
-    """`headrace` with these arguments on a terminal; killed at the end if it still runs."""
+def on_terminal(shell: Shell, *arguments: str, columns: int = 160, stdout: int | None = None) -> Iterator[Terminal]:
+    """`headrace` with these arguments on a terminal, in the shell's folder; killed at the end if it still runs."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     tell, told = os.pipe()
-    command = [sys.executable, "-c", _SHELL, str(told), sys.executable, "-m", "headrace", *arguments]
-    process = subprocess.Popen(
+    command = [sys.executable, "-c", _SHELL, str(told), sys.executable, *shell.program, *arguments]
+    with subprocess.Popen(
         command,
-        cwd=folder,
-        env=env,
+        cwd=shell.folder,
+        env={**shell.env, "TERM": "xterm"},
         stdin=theirs,
-        stdout=theirs,
+        stdout=theirs if stdout is None else stdout,
         stderr=theirs,
         start_new_session=True,
         pass_fds=[told],
-    )
-    os.close(told)
-    terminal = Terminal(process, ours, theirs, os.fdopen(tell))
-    try:
-        yield terminal
-    finally:
-        if process.poll() is None:
-            os.kill(terminal.pid, signal.SIGKILL)
-        process.wait(PATIENCE)
-        terminal._told.close()
-        os.close(theirs)
-        terminal._reader.join(PATIENCE)
-        os.close(ours)
+    ) as process:
+        os.close(told)
+        terminal = Terminal(process, ours, theirs, os.fdopen(tell))
+        try:
+            yield terminal
+        finally:
+            terminal.close()
+            os.close(ours)
 
 
 # A shell with one job in the foreground: it says the job's number and when it stops, and ends as it does. Without a
