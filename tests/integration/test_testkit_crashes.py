@@ -10,21 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from mailroom import Mail, Order
 
 from headrace import Batch, BrokerError, Context, DeclarationError, Reject, Retry, function
 from headrace.runtime.ports import Settlement
 from headrace.testing import CrashReport, TestApp, check_crash_points, crash_points
 from headrace.triggers.brokers.memory import MemoryLog
-
-
-class Order(BaseModel):
-    id: str
-
-
-class Mail(BaseModel):
-    order: str
-
 
 steadily = Retry(attempts=3, delay=60.0, jitter="none")
 runs: list[str] = []
