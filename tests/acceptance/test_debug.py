@@ -80,8 +80,8 @@ async def lost(order: Order) -> None: ...
 
 @function("orders")
 def spin(order: Order) -> None:
+    going = True  # before it says so: it may be interrupted in there
     print("spinning")
-    going = True
     while going:
         pass
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
-import sys
 
 import pytest
 from harness import Shell
+from terminal import on_terminal
 
 FUNCTIONS = """
 import os
@@ -139,15 +136,9 @@ def test_without_the_code_it_says_to_name_it(shop: Shop) -> None:
 def test_on_a_terminal_it_asks_before_it_runs_anything(shop: Shop, answer: str, code: int, mails: int) -> None:
     shop.fail("mended")
     shop.mend()
-    ours, theirs = pty.openpty()
-    os.write(ours, answer.encode() + b"\n")
-    command = [sys.executable, "-m", "headrace", "dlq", "redrive", "note", "--all", "--dry-run"]
-    asked = subprocess.run(
-        command, cwd=shop.folder, env=shop.env, stdin=theirs, capture_output=True, text=True, timeout=100, check=False
-    )
-    os.close(ours)
-    os.close(theirs)
-    assert asked.returncode == code, asked.stderr
-    assert "Run it?" in asked.stderr
+    with on_terminal(shop, "dlq", "redrive", "note", "--all", "--dry-run") as terminal:
+        terminal.until("Run it?")
+        terminal.type(f"{answer}\n")
+        assert terminal.wait() == code, terminal.shown
     sent = shop.folder / "mails"
     assert (len(sent.read_text().splitlines()) if sent.exists() else 0) == mails

@@ -15,14 +15,14 @@ import msgspec
 
 from headrace.cli.invoke.event import Asked, Subject, subject_of
 from headrace.cli.invoke.outcome import document_of
-from headrace.cli.invoke.watch import Watch
 from headrace.cli.output import say
 from headrace.compose import Workshop, worker_spec, workshop
 from headrace.functions.errors import TargetError
 from headrace.functions.names import meant
 from headrace.runtime.settings import Settings
+from headrace.runtime.solo import Solo
 from headrace.sandbox.manifest import FunctionSpec
-from headrace.sandbox.process import Worker, WorkerSpec
+from headrace.sandbox.process import Line, WorkerSpec
 from headrace.sandbox.wire import Outlet
 
 _NO_LIMIT = 30 * 86_400.0  # seconds
@@ -58,18 +58,8 @@ async def invoke(
 
 
 async def _run(shop: Workshop, spec: WorkerSpec, subject: Subject) -> dict[str, Any]:
-    watch = Watch(_function(spec))
-    worker = await shop.zygote.spawn(spec, watch)
-    return await _outcome(worker, watch, subject, _GRACE)
-
-
-async def _outcome(worker: Worker, watch: Watch, subject: Subject, grace: float) -> dict[str, Any]:
-    started = time.perf_counter()
-    worker.send(subject.chunk)
-    outcome = await watch.outcome
-    duration_ms = (time.perf_counter() - started) * 1000
-    await worker.stop(grace)
-    return {**document_of(outcome), "logs": watch.logs, "duration_ms": round(duration_ms, 3)}
+    lines: list[Line] = []
+    return await _outcome(Solo(shop.zygote, spec, lines.extend), subject, lines, _GRACE)
 
 
 async def _debug(shop: Workshop, spec: WorkerSpec, subject: Subject, terminal: int) -> dict[str, Any]:
@@ -78,17 +68,30 @@ async def _debug(shop: Workshop, spec: WorkerSpec, subject: Subject, terminal: i
     environment = {"TERM": os.environ.get("TERM", "dumb"), **spec.environment}
     spec = replace(spec, function=function, environment=environment, terminal=terminal)
     say(f"debugging {function.name}: n(ext), s(tep), c(ontinue), p EXPRESSION, q(uit); h(elp) lists all")
-    watch = Watch(function)
+    lines: list[Line] = []
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, shop.zygote.interrupt)
     try:
-        worker = await shop.zygote.spawn(spec, watch, ready_timeout=_NO_LIMIT, setup_timeout=_NO_LIMIT)
-        ended = await _outcome(worker, watch, subject, _NO_LIMIT)
+        ended = await _outcome(Solo(shop.zygote, spec, lines.extend, _NO_LIMIT), subject, lines, _NO_LIMIT)
     finally:
         loop.remove_signal_handler(signal.SIGINT)
     if ended["error"] is not None and ended["error"]["type"] == _QUIT:
         ended["error"] = {"type": "DebuggerQuit", "message": ended["error"]["message"]}
     return ended
+
+
+async def _outcome(solo: Solo, subject: Subject, lines: Sequence[Line], grace: float) -> dict[str, Any]:
+    """How the event ended. `lines` is what `solo` tells what is printed."""
+    await solo.start()
+    started = time.perf_counter()
+    outcome = await solo.run(subject.chunk)
+    duration_ms = (time.perf_counter() - started) * 1000
+    await solo.close(grace)
+    logs = [
+        {"stream": line.stream, "text": line.text, "level": line.level, "fields": dict(line.fields or {})}
+        for line in lines
+    ]
+    return {**document_of(outcome), "logs": logs, "duration_ms": round(duration_ms, 3)}
 
 
 def _function(spec: WorkerSpec) -> FunctionSpec:
