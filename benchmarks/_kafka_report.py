@@ -2,64 +2,31 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
-import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from _kafka_cases import COMPARED, GOALS, KINDS, LATENCY, Case
+from _results import Figures, Measured, ending, medians, spread
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """The figures of each run by case; the reasons by case."""
-
-    runs: dict[str, list[dict[str, float]]]
-    skipped: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-
-
-def versions(cases: Sequence[Case]) -> dict[str, str]:
-    found = {}
-    for library in sorted({library for case in cases for library in case.libraries} | {"pydantic"}):
-        try:
-            found[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            found[library] = "not installed"
-    return found
-
-
-def document(cases: Sequence[Case], found: Measured, events: int) -> dict[str, Any]:
-    medians = {name: _median(runs) for name, runs in found.runs.items() if runs and name not in found.failed}
-    measured = [case for case in cases if case.name in medians]
+def document(cases: Sequence[Case], found: Measured[Figures], events: int) -> dict[str, Any]:
+    figures = medians(found)
+    measured = [case for case in cases if case.name in figures]
     return {
         "events": events,
         "cases": {
             case.name: {
                 "kind": case.kind, "settings": case.settings, "events": case.events(events),
-                "median": medians[case.name], "runs": found.runs[case.name],
+                "median": figures[case.name], "runs": found.runs[case.name],
             }
             for case in measured
         },
-        "skipped": found.skipped,
-        "failed": found.failed,
-        "goals": list(_goals(medians)),
-        "versions": versions(cases),
-        "machine": {
-            "cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform(),
-            "load": os.getloadavg()[0],
-        },
+        **found.surroundings(_goals(figures), [case.libraries for case in cases], load=os.getloadavg()[0]),
     }  # fmt: skip
 
 
-def _median(figures: list[dict[str, float]]) -> dict[str, float]:
-    return {name: statistics.median(one[name] for one in figures) for name in figures[0]}
-
-
-def _goals(medians: dict[str, dict[str, float]]) -> Iterator[dict[str, Any]]:
+def _goals(medians: dict[str, Figures]) -> Iterator[dict[str, Any]]:
     """`reached` is None where one of the two was not measured."""
     for goal in GOALS:
         reached = None
@@ -82,9 +49,7 @@ def table(found: dict[str, Any]) -> Iterator[str]:
         yield f"goal: {goal['case']} >= {goal['goal']:g} x {goal['than']}: {_verdict(goal['goal'], goal['reached'])}"
     yield "\nsettings"
     yield from (f"  {name:<34} {case['events']:>7} events: {case['settings']}" for name, case in cases.items())
-    for verdict in ("skipped", "failed"):
-        yield from (f"  {name:<34} {verdict}: {reason}" for name, reason in found[verdict].items())
-    yield "versions: " + ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    yield from ending(found, "{:<34}")
 
 
 def _verdict(goal: float, reached: float | None) -> str:
@@ -97,11 +62,10 @@ def _rates(cases: dict[str, Any], compared: str) -> Iterator[str]:
     ours = cases.get(compared, {}).get("median", {}).get("events_per_s")
     yield f"  {'':<34} {'events/s':>10} {'spread':>7} {'CPU us/event':>13} {'(children)':>10} {'MB':>6} {'headrace':>9}"
     for name, case in cases.items():
-        one, rates = case["median"], [run["events_per_s"] for run in case["runs"]]
-        spread = f"{(max(rates) - min(rates)) / one['events_per_s']:.0%}"
+        one, apart = case["median"], spread([run["events_per_s"] for run in case["runs"]])
         ratio = f"{ours / one['events_per_s']:.2f} x" if ours else "-"
         yield (
-            f"  {name:<34} {one['events_per_s']:>10,.0f} {spread:>7} {one['cpu_us']:>13.1f} "
+            f"  {name:<34} {one['events_per_s']:>10,.0f} {apart:>7} {one['cpu_us']:>13.1f} "
             f"{one['child_cpu_us']:>10.1f} {one['peak_mb']:>6.0f} {ratio:>9}"
         )
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from _reload_contender import Contender
 from _reload_outcomes import HANDLERS, HELPER, PARTS
 from _reload_turns import Edit
+from _results import Measured, ending, loads
 
 GOAL_MS = 150.0
 OURS = "headrace"
@@ -30,29 +28,14 @@ class Run:
     told: Sequence[Mapping[str, int]]
 
 
-@dataclass(slots=True)
-class Measured:
-    """The runs by contender; the reasons by contender; the machine's load before each run."""
-
-    runs: dict[str, list[Run]]
-    skipped: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    loads: list[float] = field(default_factory=list)
-
-
-def document(contenders: Sequence[Contender], found: Measured) -> dict[str, Any]:
+def document(contenders: Sequence[Contender], found: Measured[Run]) -> dict[str, Any]:
     measured = {one.name: _contender(one, found.runs[one.name]) for one in contenders if found.runs[one.name]}
     return {
         "contenders": measured,
-        "skipped": found.skipped,
-        "failed": found.failed,
-        "goals": [_goal(part, measured) for part in PARTS],
-        "versions": _versions(contenders),
-        "machine": {
-            "cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform(),
-            "loads": found.loads,
-        },
-    }  # fmt: skip
+        **found.surroundings(
+            [_goal(part, measured) for part in PARTS], [one.libraries for one in contenders], loads=found.loads
+        ),
+    }
 
 
 def _contender(one: Contender, runs: Sequence[Run]) -> dict[str, Any]:
@@ -98,21 +81,11 @@ def _goal(part: str, measured: Mapping[str, Any]) -> dict[str, Any]:
     return {"contender": OURS, "part": part, "goal_ms": GOAL_MS, "reached_ms": reached}
 
 
-def _versions(contenders: Sequence[Contender]) -> dict[str, str]:
-    found = {}
-    for library in sorted({library for one in contenders for library in one.libraries} | {"pydantic"}):
-        try:
-            found[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            found[library] = "not installed"
-    return found
-
-
 def table(found: dict[str, Any]) -> Iterator[str]:
     """What is printed for people."""
     machine, measured = found["machine"], found["contenders"]
     yield f"From rename(2) to the first outcome of new code, {machine['cores']} cores, Python {machine['python']}"
-    yield "load of the machine before each run: " + ", ".join(f"{load:.1f}" for load in machine["loads"])
+    yield loads(found)
     for part in PARTS if measured else ():
         yield f"\n{part}: {ABOUT[part]}"
         yield from _rows(part, measured)
@@ -125,9 +98,7 @@ def table(found: dict[str, Any]) -> Iterator[str]:
         yield f"goal: {goal['contender']}, {goal['part']}: median <= {goal['goal_ms']:g} ms: {_verdict(goal)}"
     yield "\nsettings"
     yield from (f"  {name:<12} {one['settings']}" for name, one in measured.items())
-    for verdict in ("skipped", "failed"):
-        yield from (f"  {name:<12} {verdict}: {reason}" for name, reason in found[verdict].items())
-    yield "versions: " + ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    yield from ending(found, "{:<12}")
 
 
 def _rows(part: str, measured: Mapping[str, Any]) -> Iterator[str]:

@@ -15,25 +15,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.metadata
 import json
 import sys
 from collections.abc import Sequence
 
 from _kafka_broker import broker
 from _kafka_cases import CASES, LATENCY, NO_OP, ONE_EMIT, Case
-from _kafka_report import Measured, document, table
+from _kafka_report import document, table
 from _kafka_topics import Topics, fresh
 from _kafka_work import Failed, Skipped, Work
+from _libraries import lacking
+from _results import Figures, Measured
 
 LIMIT_S = 300.0
 SKIPPED = 75  # the exit code of a case that cannot run here
 
 
-async def measure(bootstrap: str, cases: Sequence[Case], events: int, runs: int) -> Measured:
+async def measure(bootstrap: str, cases: Sequence[Case], events: int, runs: int) -> Measured[Figures]:
     """All runs of all cases; one that cannot run, or fails, is not tried again."""
-    found = Measured({case.name: [] for case in cases})
-    found.skipped.update((case.name, reason) for case in cases if (reason := _lacks(case)))
+    found: Measured[Figures] = Measured({case.name: [] for case in cases})
+    found.skipped.update((case.name, reason) for case in cases if (reason := lacking(case.libraries)))
     async with Topics.on(bootstrap) as topics:
         orders = await topics.make("orders")
         await topics.fill(orders, events)
@@ -49,15 +50,6 @@ async def measure(bootstrap: str, cases: Sequence[Case], events: int, runs: int)
                 except Failed as reason:
                     found.failed[case.name] = str(reason)
     return found
-
-
-def _lacks(case: Case) -> str | None:
-    for library in case.libraries:
-        try:
-            importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            return f"{library} is not installed; install the contenders: make bench, or pip install --group bench"
-    return None
 
 
 async def _run(bootstrap: str, topics: Topics, orders: str, case: Case, events: int) -> dict[str, float]:

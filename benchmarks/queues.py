@@ -36,7 +36,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
-import importlib.metadata
 import json
 import os
 import signal
@@ -44,16 +43,18 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from _kafka_work import Failed
+from _libraries import lacking
 from _queues_cases import CASES, Case
 from _queues_redis import MISSING, servers
-from _queues_report import Measured, document, table
+from _queues_report import document, table
+from _results import Figures, Measured
 
 LIMIT_S = 300.0
 
 
-async def measure(urls: Mapping[str, str], cases: Sequence[Case], events: int, runs: int) -> Measured:
+async def measure(urls: Mapping[str, str], cases: Sequence[Case], events: int, runs: int) -> Measured[Figures]:
     """All runs of all cases; one that cannot run, or fails, is not tried again."""
-    found = Measured({case.name: [] for case in cases})
+    found: Measured[Figures] = Measured({case.name: [] for case in cases})
     found.skipped.update((case.name, reason) for case in cases if (reason := _lacks(case, urls)))
     for number in range(runs):
         found.loads.append(os.getloadavg()[0])
@@ -71,12 +72,8 @@ async def measure(urls: Mapping[str, str], cases: Sequence[Case], events: int, r
 
 
 def _lacks(case: Case, urls: Mapping[str, str]) -> str | None:
-    for library in case.contender.libraries:
-        try:
-            importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            return f"{library} is not installed; install the contenders: make bench, or pip install --group bench"
-    return MISSING if case.contender.on_redis and case.durability not in urls else None
+    missing = lacking(case.contender.libraries)
+    return missing or (MISSING if case.contender.on_redis and case.durability not in urls else None)
 
 
 async def _in_a_process(case: Case, url: str, events: int) -> dict[str, float]:

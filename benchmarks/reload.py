@@ -35,7 +35,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.metadata
 import json
 import os
 import socket
@@ -48,23 +47,25 @@ from pathlib import Path
 from _kafka_broker import broker
 from _kafka_topics import fresh
 from _kafka_work import Failed
+from _libraries import lacking
 from _reload_contender import Contender, Place
 from _reload_faststream import FastStreamReload
 from _reload_headrace import Headrace
 from _reload_outcomes import PARTS
-from _reload_report import Measured, Run, document, steps_of, table
+from _reload_report import Run, document, steps_of, table
 from _reload_turns import Turns, turns
 from _reload_uvicorn import UvicornReload
+from _results import Measured
 
 CONTENDERS: Sequence[Contender] = [Headrace(), FastStreamReload(), UvicornReload()]
 
 
 async def measure(
     contenders: Sequence[Contender], bootstrap: str | None, edits: int, runs: int, verbose: bool
-) -> Measured:
+) -> Measured[Run]:
     """All runs; a contender that cannot run, or fails, is not tried again."""
-    found = Measured({one.name: [] for one in contenders})
-    found.skipped.update((one.name, reason) for one in contenders if (reason := _lacks(one)))
+    found: Measured[Run] = Measured({one.name: [] for one in contenders})
+    found.skipped.update((one.name, reason) for one in contenders if (reason := lacking(one.libraries) or one.lacks()))
     async with AsyncExitStack() as stack:
         kafka = ""
         if any(one.on_kafka and one.name not in found.skipped for one in contenders):
@@ -82,16 +83,7 @@ async def measure(
     return found
 
 
-def _lacks(one: Contender) -> str | None:
-    for library in one.libraries:
-        try:
-            importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            return f"{library} is not installed; install the contenders: make bench, or pip install --group bench"
-    return one.lacks()
-
-
-async def _run(contenders: Sequence[Contender], kafka: str, edits: int, found: Measured) -> None:
+async def _run(contenders: Sequence[Contender], kafka: str, edits: int, found: Measured[Run]) -> None:
     """Start all, let them take turns, count what became of their events, stop them."""
     async with AsyncExitStack() as stack:
         started: list[Turns] = []
@@ -111,7 +103,7 @@ async def _run(contenders: Sequence[Contender], kafka: str, edits: int, found: M
                 await _count(turn, found)
 
 
-async def _edit(turn: Turns, part: str, found: Measured) -> None:
+async def _edit(turn: Turns, part: str, found: Measured[Run]) -> None:
     name = turn.contender.name
     if name in found.failed:
         return
@@ -123,7 +115,7 @@ async def _edit(turn: Turns, part: str, found: Measured) -> None:
     print(f"{name}: {part}: {edit.first_ms:.0f} ms, both {edit.both_ms:.0f} ms", file=sys.stderr)
 
 
-async def _count(turn: Turns, found: Measured) -> None:
+async def _count(turn: Turns, found: Measured[Run]) -> None:
     try:
         counts = await turn.counted()
     except Failed as reason:
@@ -132,7 +124,7 @@ async def _count(turn: Turns, found: Measured) -> None:
     found.runs[turn.contender.name].append(Run(turn.edits, counts, turn.contender.told(turn.place)))
 
 
-def _print_steps(found: Measured) -> None:
+def _print_steps(found: Measured[Run]) -> None:
     for name, runs in found.runs.items():
         for edit in runs[-1].edits if runs else ():
             if steps := steps_of(edit, runs[-1].told):
