@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from lab import Lab, open_lab
 
 pytest_plugins = ["kafkaserver.fixtures"]
 
@@ -20,3 +23,10 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("HEADRACE_") and not name.startswith("HEADRACE_REQUIRE_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    """Starts workers of what is written into a folder of its own."""
+    async with open_lab(tmp_path) as opened:
+        yield opened

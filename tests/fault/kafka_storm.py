@@ -9,7 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from fault.kafka_fleet import Fleet, Runtime
+from fault.fleet import Runtime
+from fault.kafka_fleet import KafkaFleet
 from fault.kafka_notes import Notes
 from fault.kafka_outside import Outside
 from fault.kafka_watch import Seen, Watch, by_key, wait_for
@@ -68,7 +69,7 @@ class Storm:
 
     server: KafkaServer
     outside: Outside
-    fleet: Fleet
+    fleet: KafkaFleet
     force: Force
     dice: random.Random
     notes: Notes
@@ -85,7 +86,7 @@ class Storm:
         outside.make("orders", "emails", "shop.confirm.dlt", partitions=6)
         notes = Notes(folder / "notes")
         functions = notes.source(FUNCTIONS.replace("GUARANTEE", guarantee))
-        fleet = Fleet(folder / "shop", server.url, functions, *planted)
+        fleet = KafkaFleet(folder / "shop", server.url, functions, *planted)
         watch = outside.watch("emails", "shop.confirm.dlt")
         return cls(server, outside, fleet, force, random.Random(4), notes, watch)
 

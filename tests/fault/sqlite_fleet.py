@@ -10,14 +10,13 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fault.kafka_fleet import Runtime
+from fault.fleet import Fleet, Runtime
 from fault.kafka_notes import Notes
-from fault.kafka_watch import PATIENCE_S, wait_for
+from fault.kafka_watch import wait_for
 from harness import Shell
 
 from headrace.runtime.ports import Record, TopicSpec
@@ -43,19 +42,16 @@ with connect_sync(sys.argv[1]) as log:
 """
 
 
-class Fleet:
+class SqliteFleet(Fleet):
     """An app of one function, `orders` to `emails`. `partitions` are those of `orders`."""
 
     def __init__(self, folder: Path, *, partitions: int = 4) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.notes = Notes(folder / "notes")
         self.path = folder / "log.db"
-        self.runtimes: list[Runtime] = []
         self._environment = {"HEADRACE_APP": "shop", "HEADRACE_BROKER": f"sqlite:{self.path}"}
-        self.shell = Shell(folder, self._environment)
+        super().__init__(Shell(folder, self._environment))
+        self.notes = Notes(folder / "notes")
         self.shell.write("functions.py", self.notes.source(FUNCTIONS))
         self._partitions = partitions
-        self._stack = ExitStack()
         self._runner = asyncio.Runner()
         self._log: SqliteLog
 
@@ -67,33 +63,20 @@ class Fleet:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for runtime in self.runtimes:
-            if not runtime.ended:
-                runtime.send(signal.SIGCONT)
-        self._stack.close()
+        super().__exit__(kind, error, trace)
         self._runner.run(self._log.close())
         self._runner.close()
 
     def start(self, *planted: str) -> Runtime:
         """One more runtime; it has its share when it says that it serves."""
-        log = self.shell.write(f"runtime-{len(self.runtimes) + 1}.log", "")
-        shell = Shell(self.shell.folder, self._environment, program=(str(WRAPPER), *planted, "--"))
-        with log.open("w") as stream:
-            started = shell.start("run", "--json", stderr=stream, stdout=subprocess.DEVNULL)
-            runtime = Runtime(self._stack.enter_context(started), log)
-        self.runtimes.append(runtime)
+        runtime = self.launch(Shell(self.shell.folder, self._environment, program=(str(WRAPPER), *planted, "--")))
         runtime.wait_until_serving()
         return runtime
 
     def emit(self, count: int) -> None:
         """Have a process of its own emit so many orders, one after another, beginning now."""
         command = [sys.executable, "-c", PRODUCER, f"sqlite:{self.path}", str(count), str(KEYS)]
-        self._stack.enter_context(subprocess.Popen(command, env=self.shell.env))
-
-    def kill(self, runtime: Runtime) -> None:
-        """With SIGKILL; its zygote and workers notice and end."""
-        runtime.send(signal.SIGKILL)
-        runtime.process.wait()
+        self.stack.enter_context(subprocess.Popen(command, env=self.shell.env))
 
     def freeze(self, runtime: Runtime) -> None:
         """With SIGSTOP, at a moment when it does not hold the turnstile: with it in hand all would wait for it."""
@@ -122,12 +105,6 @@ class Fleet:
         wait_for(lambda: self._end() >= count, f"{count} e-mails")
         fetched = self._runner.run(self._log.read(("emails", 0), 0, 10 * count))
         return list(fetched.records)
-
-    def end(self, *runtimes: Runtime) -> list[int]:
-        """SIGTERM to these at once; their exit codes."""
-        for runtime in runtimes:
-            runtime.send(signal.SIGTERM)
-        return [runtime.process.wait(PATIENCE_S) for runtime in runtimes]
 
     def _end(self) -> int:
         return self._runner.run(self._log.topics(["emails"]))["emails"].bounds[0].end

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 import pytest
-from lab import Lab, open_lab, task
+from lab import Lab, task
 
 from headrace.sandbox.outcome import Crashed, Done, Emitted, Failed, Failure, Postponed
 from headrace.sandbox.wire import MAX_REPORT, VERSION, Broken, Ready, Report, frame
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(tmp_path) as lab:
-        yield lab
-
 
 FORGER = """
 @function("orders", emits="out")

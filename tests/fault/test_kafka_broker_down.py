@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fault.kafka_fleet import Fleet, Runtime
+from fault.fleet import Runtime
+from fault.kafka_fleet import KafkaFleet
 from fault.kafka_notes import Gate, Notes
 from fault.kafka_outside import Outside
 from fault.kafka_watch import wait_for
@@ -53,7 +54,7 @@ def wait_until_it_waits(runtime: Runtime, server: KafkaServer) -> None:
 
 def test_a_broker_that_is_down_at_the_start_is_waited_for_and_named(own_kafka: KafkaServer, tmp_path: Path) -> None:
     shop = Shop(tmp_path, "at-least-once")
-    with Outside(own_kafka.bootstrap) as outside, Fleet(tmp_path / "shop", own_kafka.url, shop.source) as fleet:
+    with Outside(own_kafka.bootstrap) as outside, KafkaFleet(tmp_path / "shop", own_kafka.url, shop.source) as fleet:
         outside.make("orders", "emails", partitions=6)
         outside.emit("orders", orders(1))
         own_kafka.stop()
@@ -76,7 +77,7 @@ def test_an_outage_in_the_middle_is_survived_with_bounded_memory(
     with Outside(own_kafka.bootstrap) as outside:
         outside.make("orders", "emails", "shop.confirm.dlt", partitions=6)
         watch = outside.watch("emails")
-        with Fleet(tmp_path / "shop", own_kafka.url, shop.source, "brisk") as fleet:
+        with KafkaFleet(tmp_path / "shop", own_kafka.url, shop.source, "brisk") as fleet:
             runtime = fleet.start()
             runtime.wait_until_serving()
             outside.emit("orders", orders(*range(ORDERS)))
@@ -116,7 +117,7 @@ def test_a_runtime_whose_broker_is_gone_for_good_ends_within_its_budget_when_tol
     shop = Shop(tmp_path, guarantee)
     with (
         Outside(own_kafka.bootstrap) as outside,
-        Fleet(tmp_path / "shop", own_kafka.url, shop.source, "brisk", HEADRACE_DRAIN="2") as fleet,
+        KafkaFleet(tmp_path / "shop", own_kafka.url, shop.source, "brisk", HEADRACE_DRAIN="2") as fleet,
     ):
         outside.make("orders", "emails", "shop.confirm.dlt", partitions=6)
         runtime = fleet.start()

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from fault.kafka_fleet import Fleet, Runtime
+from fault.fleet import Runtime
+from fault.kafka_fleet import KafkaFleet
 from fault.kafka_outside import Outside
 from fault.kafka_watch import wait_for
 from fault.soak_results import SOAK, keep
@@ -33,7 +34,7 @@ def test_an_idle_runtime_with_a_long_past_is_small_and_quiet(
     own_kafka: KafkaServer, tmp_path: Path, guarantee: str
 ) -> None:
     source = FUNCTIONS.replace("GUARANTEE", guarantee)
-    with Outside(own_kafka.bootstrap) as outside, Fleet(tmp_path / "shop", own_kafka.url, source) as fleet:
+    with Outside(own_kafka.bootstrap) as outside, KafkaFleet(tmp_path / "shop", own_kafka.url, source) as fleet:
         outside.make("orders", partitions=6)
         for first in range(0, EVENTS, PAGE):
             outside.emit("orders", [(f"k{n}", {"n": n}) for n in range(first, first + PAGE)])

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from fault.kafka_fleet import Fleet
+from fault.kafka_fleet import KafkaFleet
 from fault.kafka_notes import Notes
 from fault.kafka_outside import Outside
 from fault.kafka_watch import Seen
@@ -29,7 +29,7 @@ class Shop:
         self.notes = Notes(folder / "notes")
         for name, value in self.names.items():
             functions = functions.replace(f'"{name}"', f'"{value}"')
-        self.fleet = Fleet(folder / "shop", url, self.notes.source(functions), HEADRACE_APP=self.app)
+        self.fleet = KafkaFleet(folder / "shop", url, self.notes.source(functions), HEADRACE_APP=self.app)
 
     @property
     def orders(self) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fault.kafka_fleet import Fleet
+from fault.kafka_fleet import KafkaFleet
 from fault.kafka_notes import Notes
 from fault.kafka_outside import Outside
 from fault.kafka_watch import wait_for
@@ -29,12 +29,12 @@ def emit(outside: Outside, numbers: range) -> None:
     outside.emit("orders", [(f"k{n % KEYS}", {"n": n}) for n in numbers])
 
 
-def assignments(fleet: Fleet) -> list[list[list[str | int]]]:
+def assignments(fleet: KafkaFleet) -> list[list[list[str | int]]]:
     """What each runtime was assigned, and when there was another assignment, that too."""
     return [line["partitions"] for one in fleet.runtimes for line in one.lines if line["event"] == "assigned"]
 
 
-def shared_out(fleet: Fleet) -> bool:
+def shared_out(fleet: KafkaFleet) -> bool:
     """Whether all six partitions are owned, some by each runtime."""
     last = [[line["partitions"] for line in one.lines if line["event"] == "assigned"][-1:] for one in fleet.runtimes]
     owned = [partition for (partitions,) in filter(None, last) for partition in partitions]
@@ -49,7 +49,7 @@ def test_a_handler_longer_than_the_poll_interval_causes_no_rebalance_and_no_repe
     source = notes.source(FUNCTIONS.replace("GUARANTEE", guarantee).replace("SLOW", "13"))
     with (
         Outside(own_kafka.bootstrap) as outside,
-        Fleet(tmp_path / "shop", own_kafka.url, source, HEADRACE_KAFKA__MAX_POLL_INTERVAL="1") as fleet,
+        KafkaFleet(tmp_path / "shop", own_kafka.url, source, HEADRACE_KAFKA__MAX_POLL_INTERVAL="1") as fleet,
     ):
         outside.make("orders", "emails", partitions=6)
         for _ in range(2):
@@ -69,7 +69,7 @@ def test_a_handler_longer_than_the_poll_interval_causes_no_rebalance_and_no_repe
 def test_a_rolling_restart_handles_nothing_twice(own_kafka: KafkaServer, tmp_path: Path, guarantee: str) -> None:
     notes = Notes(tmp_path / "notes")
     source = notes.source(FUNCTIONS.replace("GUARANTEE", guarantee).replace("SLOW", "None"))
-    with Outside(own_kafka.bootstrap) as outside, Fleet(tmp_path / "shop", own_kafka.url, source) as fleet:
+    with Outside(own_kafka.bootstrap) as outside, KafkaFleet(tmp_path / "shop", own_kafka.url, source) as fleet:
         outside.make("orders", "emails", partitions=6)
         first, second = fleet.start(), fleet.start()
         emitted = 0

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault.kafka_fleet import Fleet, Runtime
+from fault.fleet import Runtime
+from fault.kafka_fleet import KafkaFleet
 from fault.kafka_notes import Gate, Notes
 from fault.kafka_outside import Outside
 from fault.kafka_watch import wait_for
@@ -84,7 +85,7 @@ def test_a_topic_deleted_under_a_function_pauses_it_until_it_is_back(
 ) -> None:
     shop = Shop(tmp_path, outside, guarantee)
     outside.make(shop.orders, shop.emails, shop.letters)
-    with Fleet(tmp_path / "shop", kafka.url, shop.source, "brisk", HEADRACE_APP=shop.app) as fleet:
+    with KafkaFleet(tmp_path / "shop", kafka.url, shop.source, "brisk", HEADRACE_APP=shop.app) as fleet:
         runtime = fleet.start()
         runtime.wait_until_serving()
         shop.emit(n)
@@ -110,7 +111,7 @@ def test_a_retry_topic_deleted_under_a_function_pauses_it_until_it_is_back(
 ) -> None:
     shop = Shop(tmp_path, outside, guarantee, "none")
     outside.make(shop.orders, shop.emails)
-    with Fleet(tmp_path / "shop", kafka.url, shop.source, "brisk", HEADRACE_APP=shop.app) as fleet:
+    with KafkaFleet(tmp_path / "shop", kafka.url, shop.source, "brisk", HEADRACE_APP=shop.app) as fleet:
         runtime = fleet.start()
         runtime.wait_until_serving()
         shop.emit(8)
@@ -146,7 +147,7 @@ def test_a_right_that_is_taken_away_pauses_a_function_until_it_is_given_back(
             "HEADRACE_KAFKA__SASL_PASSWORD": secured_kafka.security.passwords["alice"],
         }
         url = f"kafka://{secured_kafka.security.sasl_plaintext}"
-        with Fleet(tmp_path / "shop", url, shop.source, "brisk", HEADRACE_APP=shop.app, **login) as fleet:
+        with KafkaFleet(tmp_path / "shop", url, shop.source, "brisk", HEADRACE_APP=shop.app, **login) as fleet:
             runtime = fleet.start()
             runtime.wait_until_serving()
             shop.emit(1)
@@ -190,7 +191,7 @@ def test_a_broker_that_is_gone_has_a_function_retry_until_it_is_back(
         gate = Gate(tmp_path / "gate")
         waiting = f'wait_at("{gate.path}") if order.n == 2 else None'
         source = shop.source.replace('    note("start"', f'    {waiting}\n    note("start"')
-        with Fleet(tmp_path / "shop", own_kafka.url, source, "brisk", HEADRACE_APP=shop.app) as fleet:
+        with KafkaFleet(tmp_path / "shop", own_kafka.url, source, "brisk", HEADRACE_APP=shop.app) as fleet:
             runtime = fleet.start()
             runtime.wait_until_serving()
             shop.emit(1, 2)

@@ -7,10 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 from lab import Ear, Lab, open_lab, task, wait_until
 
 from headrace.sandbox.process import Worker
@@ -26,12 +24,6 @@ def spin():
     if data:
         %s
 """
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(tmp_path) as lab:
-        yield lab
 
 
 def gone(pid: int) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fault.kafka_watch import wait_for
-from fault.sqlite_fleet import Fleet, check, owned, told
+from fault.sqlite_fleet import SqliteFleet, check, owned, told
 
 ORDERS = 2000
 LONG = "session=600"  # nothing is taken over by the lease within the test's patience
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    with Fleet(tmp_path / "shop") as fleet:
+def fleet(tmp_path: Path) -> Iterator[SqliteFleet]:
+    with SqliteFleet(tmp_path / "shop") as fleet:
         yield fleet
 
 
-def test_a_killed_runtime_is_missed_long_before_its_session_is_over(fleet: Fleet) -> None:
+def test_a_killed_runtime_is_missed_long_before_its_session_is_over(fleet: SqliteFleet) -> None:
     one, two = fleet.start(LONG), fleet.start(LONG)
     fleet.wait_for_shares(one, two, sizes=[2, 2])
     fleet.emit(ORDERS)
@@ -36,7 +36,7 @@ def test_a_killed_runtime_is_missed_long_before_its_session_is_over(fleet: Fleet
     assert fleet.end(two) == [0]
 
 
-def test_where_no_death_is_noticed_the_lease_runs_out(fleet: Fleet) -> None:
+def test_where_no_death_is_noticed_the_lease_runs_out(fleet: SqliteFleet) -> None:
     one, two = (fleet.start("session=2", "mourning") for _ in range(2))
     fleet.wait_for_shares(one, two, sizes=[2, 2])
     fleet.emit(ORDERS)
@@ -47,7 +47,7 @@ def test_where_no_death_is_noticed_the_lease_runs_out(fleet: Fleet) -> None:
     assert fleet.end(two) == [0]
 
 
-def test_a_runtime_frozen_past_its_session_is_fenced_when_it_wakes_and_comes_back(fleet: Fleet) -> None:
+def test_a_runtime_frozen_past_its_session_is_fenced_when_it_wakes_and_comes_back(fleet: SqliteFleet) -> None:
     one, two = (fleet.start("session=2") for _ in range(2))
     fleet.wait_for_shares(one, two, sizes=[2, 2])
     fleet.emit(ORDERS)
@@ -64,7 +64,7 @@ def test_a_runtime_frozen_past_its_session_is_fenced_when_it_wakes_and_comes_bac
 
 
 def test_of_a_third_that_joins_and_leaves_the_others_notice_only_what_moves(tmp_path: Path) -> None:
-    with Fleet(tmp_path / "shop", partitions=6) as fleet:
+    with SqliteFleet(tmp_path / "shop", partitions=6) as fleet:
         one, two = fleet.start(LONG), fleet.start(LONG)
         fleet.wait_for_shares(one, two, sizes=[3, 3])
         before = {runtime: len(runtime.lines) for runtime in (one, two)}
@@ -87,7 +87,7 @@ def test_of_a_third_that_joins_and_leaves_the_others_notice_only_what_moves(tmp_
         assert fleet.end(one, two) == [0, 0]
 
 
-def test_what_a_runtime_does_not_give_up_in_time_is_taken_and_it_is_fenced(fleet: Fleet, tmp_path: Path) -> None:
+def test_what_a_runtime_does_not_give_up_in_time_is_taken_and_it_is_fenced(fleet: SqliteFleet, tmp_path: Path) -> None:
     gate = tmp_path / "let-go"
     one = fleet.start(LONG, "rebalance=2", f"stubborn={gate}")
     fleet.emit(ORDERS)

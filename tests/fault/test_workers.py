@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-from lab import Lab, open_lab, task
+from lab import Lab, task
 
 from headrace.sandbox.outcome import Failed, TimedOut
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(tmp_path) as lab:
-        yield lab
-
 
 # -- the soft deadline ------------------------------------------------------------------------------------------------
 

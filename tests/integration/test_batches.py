@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from lab import Lab, open_lab, task
+from lab import Lab, task
 
 from headrace.functions.partition import partition_of
 from headrace.sandbox.headers import unpack
@@ -25,12 +23,6 @@ class Seen(BaseModel):
 """
 
 KINDS = {"sync": ("", 1), "async": ("async ", 1), "async, several at once": ("async ", 3)}
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(tmp_path) as lab:
-        yield lab
 
 
 def order(n: int, how: str = "") -> bytes:

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from lab import Lab, open_lab, task
+from lab import Lab, task
 
 from headrace.sandbox.outcome import Failed, NotRun, Rejected, TimedOut
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(tmp_path) as lab:
-        yield lab
-
 
 GATE = """
 async def gate(name):

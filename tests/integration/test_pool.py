@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
-from lab import Ear, Lab, open_lab, task, wait_until
+from lab import Ear, Lab, task, wait_until
 
 from headrace.sandbox.pool import Pool
 from headrace.sandbox.process import Worker
@@ -20,12 +18,6 @@ def noop(data: dict) -> None:
     if data:
         os._exit(1)
 """
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(tmp_path) as lab:
-        yield lab
 
 
 class Ready:

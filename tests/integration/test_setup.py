@@ -6,11 +6,9 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from lab import Ear, Lab, open_lab, task
+from lab import Ear, Lab, task
 
 from headrace.sandbox.outcome import Done, Failed, TimedOut
 from headrace.sandbox.pool import Pool
@@ -46,12 +44,6 @@ COUNTS = (
     ctx.emit("out", [len(ctx.state), ctx.attempt])
 """
 )
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(tmp_path) as lab:
-        yield lab
 
 
 def notes_of(lab: Lab) -> list[str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from lab import Ear, Lab, open_lab, wait_until
+from lab import Ear, Lab, wait_until
 from stage import stage
 
 from headrace.functions.errors import SandboxError, TargetError
@@ -21,12 +20,6 @@ def note(text):
     with NOTES.open("a") as notes:
         notes.write(text + chr(10))
 """
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(tmp_path) as lab:
-        yield lab
 
 
 FAILS = {

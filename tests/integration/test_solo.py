@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from lab import Lab, open_lab, task
+from lab import Lab, task
 
 from headrace.functions.errors import SandboxError
 from headrace.runtime.solo import Solo
@@ -31,12 +31,6 @@ def handle(data: dict, ctx: Context) -> None:
                 time.sleep(0.001)
     ctx.emit("pids", os.getpid())
 """
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(tmp_path) as lab:
-        yield lab
 
 
 async def spec_of(lab: Lab, **environment: str) -> WorkerSpec:

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-from lab import Lab, open_lab, task
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(tmp_path) as lab:
-        yield lab
+from lab import Lab, task
 
 
 async def test_lines_are_told_by_event_and_stream(lab: Lab) -> None:

@@ -5,42 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from lab import Lab, open_lab, task, wait_until
+from lab import SAYS, Lab, task, wait_until
 
 from headrace.sandbox.outcome import Done, Failed
-
-SAYS = """
-@function("orders", emits="out")
-def tell(data: dict, ctx: Context) -> None:
-    ctx.emit("out", [%s])
-"""
 
 ONE = """
 @function("orders")
 def %s(data: dict) -> None:
     "Says what it does."
 """
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(tmp_path) as lab:
-        yield lab
-
-
-async def told(lab: Lab, expression: str, **options: object) -> object:
-    """What `expression` is inside of a handler."""
-    worker, ear = await lab.start(SAYS % expression, **options)
-    chunk = lab.chunk(task())
-    worker.send(chunk)
-    (outcome,) = await ear.outcomes_of(chunk.id, 1)
-    await worker.stop(5)
-    assert isinstance(outcome, Done), outcome
-    return json.loads(outcome.emits[0].value or b"null")[0]
 
 
 async def test_user_code_is_imported_in_workers_only(lab: Lab) -> None:
@@ -56,7 +32,7 @@ async def test_user_code_is_imported_in_workers_only(lab: Lab) -> None:
 
 async def test_a_worker_has_its_secrets_and_nothing_else_of_ours(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTHER_SECRET", "for somebody else")
-    names = await told(lab, "dict(os.environ)", environment={"TOKEN": "s3cret"})
+    names = await lab.told("dict(os.environ)", environment={"TOKEN": "s3cret"})
     assert isinstance(names, dict)
     assert names["TOKEN"] == "s3cret"
     assert "OTHER_SECRET" not in names
@@ -88,7 +64,7 @@ async def test_a_worker_has_no_file_open_but_its_own(lab: Lab) -> None:
     inherited = os.open("/dev/zero", os.O_RDONLY)
     os.set_inheritable(inherited, True)
     try:
-        found = await told(lab, "sorted(os.readlink(entry.path) for entry in os.scandir('/proc/self/fd'))")
+        found = await lab.told("sorted(os.readlink(entry.path) for entry in os.scandir('/proc/self/fd'))")
     finally:
         os.close(inherited)
     assert isinstance(found, list)
@@ -97,7 +73,7 @@ async def test_a_worker_has_no_file_open_but_its_own(lab: Lab) -> None:
 
 
 async def test_a_worker_loads_nothing_of_the_runtime(lab: Lab) -> None:
-    loaded = await told(lab, "[name for name in sys.modules if name.startswith('headrace.')]")
+    loaded = await lab.told("[name for name in sys.modules if name.startswith('headrace.')]")
     assert isinstance(loaded, list)
     assert "headrace.functions.declare" in loaded
     assert [name for name in loaded if name.startswith(("headrace.runtime", "headrace.triggers", "headrace.cli"))] == []
@@ -109,7 +85,7 @@ async def test_a_worker_is_behind_its_limits(lab: Lab) -> None:
         " + [open('/proc/self/oom_score_adj').read().strip(), os.getsid(0) == os.getpid(), os.umask(0), os.nice(0),"
         " 'NoNewPrivs:\\t1' in open('/proc/self/status').read(), os.getcwd()]"
     )
-    assert await told(lab, limits) == [
+    assert await lab.told(limits) == [
         [0, 0], [256, 256], [64 << 20, 64 << 20], "1000", True, 0o077, 5, True, str(lab.folder),
     ]  # fmt: skip
 

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from lab import Ear, Lab, open_lab
+from lab import Ear, Lab
 
 from headrace.functions.errors import DeclarationError, SandboxError, TargetError
 from headrace.sandbox.process import WorkerSpec
 from headrace.sandbox.target import find_target
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(tmp_path) as lab:
-        yield lab
-
 
 ONE = """
 @function("orders")

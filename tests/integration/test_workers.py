@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from lab import Lab, open_lab, task
+from lab import Lab, task
 
 from headrace.functions.partition import partition_of
 from headrace.sandbox.headers import unpack
@@ -22,29 +21,6 @@ class Order(BaseModel):
     ctx.emit("out", Order(id="more"), key=None)
     return order
 """
-
-SAYS = """
-@function("orders", emits="out")
-def tell(data: dict, ctx: Context) -> None:
-    ctx.emit("out", [%s])
-"""
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with open_lab(tmp_path) as lab:
-        yield lab
-
-
-async def told(lab: Lab, expression: str, **options: object) -> object:
-    """What `expression` is inside of a handler."""
-    worker, ear = await lab.start(SAYS % expression, **options)
-    chunk = lab.chunk(task())
-    worker.send(chunk)
-    (outcome,) = await ear.outcomes_of(chunk.id, 1)
-    await worker.stop(5)
-    assert isinstance(outcome, Done), outcome
-    return json.loads(outcome.emits[0].value or b"null")[0]
 
 
 # -- outcomes ---------------------------------------------------------------------------------------------------------
@@ -199,7 +175,7 @@ async def test_an_async_handlers_tasks_go_on_between_events(lab: Lab) -> None:
 
 async def test_a_sync_handler_may_run_a_loop_of_its_own(lab: Lab) -> None:
     source = "asyncio.run(asyncio.sleep(0, 'slept'))"
-    assert await told(lab, source) == "slept"
+    assert await lab.told(source) == "slept"
 
 
 # -- lanes ------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import textwrap
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 from headrace.sandbox.headers import Header, pack
 from headrace.sandbox.manifest import FunctionSpec, Manifest
-from headrace.sandbox.outcome import Outcome
+from headrace.sandbox.outcome import Done, Outcome
 from headrace.sandbox.process import Death, Line, Worker, WorkerSpec, Zygote
 from headrace.sandbox.target import find_target
 from headrace.sandbox.wire import Chunk, Outlet, Report, Task
@@ -27,6 +28,11 @@ import asyncio, ctypes, os, signal, socket, struct, subprocess, sys, threading, 
 from pathlib import Path
 from pydantic import BaseModel
 from headrace import Context, Event, EmitRefused, Reject, Retry, RetryAfter, Sandbox, function
+"""
+SAYS = """
+@function("orders", emits="out")
+def tell(data: dict, ctx: Context) -> None:
+    ctx.emit("out", [%s])
 """
 
 
@@ -122,6 +128,16 @@ class Lab:
         self.write(source)
         ear = Ear()
         return await self.zygote.spawn(await self.spec(name, **options), ear), ear
+
+    async def told(self, expression: str, **options: Any) -> Any:
+        """What `expression` is inside of a handler."""
+        worker, ear = await self.start(SAYS % expression, **options)
+        chunk = self.chunk(task())
+        worker.send(chunk)
+        (outcome,) = await ear.outcomes_of(chunk.id, 1)
+        await worker.stop(5)
+        assert isinstance(outcome, Done), outcome
+        return json.loads(outcome.emits[0].value or b"null")[0]
 
     def chunk(self, *tasks: Task) -> Chunk:
         return Chunk(next(self.numbers), "orders", 2, list(tasks))
