@@ -32,8 +32,8 @@ Emits = str | Mapping[str, type | Sequence[type]]
 Order = Literal["key", "partition", "none"]
 Guarantee = Literal["at-least-once", "effectively-once"]
 Where = Callable[[Any, Event], bool]
-Seconds = Annotated[float, Gt(0)]
-PerSecond = Annotated[float, Gt(0)]
+Seconds = Annotated[float, Gt(0), Le(1e9)]  # clocks and timers take no more
+PerSecond = Annotated[float, Ge(1e-6)]
 Processes = Annotated[int, Ge(1), Le(1000)]  # more would not fail, but take the machine down first
 Setup = Callable[[], Iterator[Any]] | Callable[[], AsyncIterator[Any]]
 

@@ -10,7 +10,7 @@ class Reject(Exception):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = str(reason)  # an exception is given at times
 
 
 class RetryAfter(Exception):

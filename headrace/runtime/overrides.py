@@ -14,7 +14,7 @@ import msgspec
 from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
-from headrace.functions.declare import Processes
+from headrace.functions.declare import PerSecond, Processes, Seconds
 from headrace.functions.errors import SettingsError
 from headrace.functions.names import meant
 from headrace.functions.problems import MAX_CONCURRENCY
@@ -68,7 +68,7 @@ class FunctionSection(BaseModel):
     model_config = _CLOSED
 
     retry: RetrySection | None = None
-    timeout: Annotated[float, Gt(0)] | None = None
+    timeout: Seconds | None = None
     workers: (
         Annotated[
             Processes | tuple[Annotated[int, Ge(0)], Processes],
@@ -77,9 +77,9 @@ class FunctionSection(BaseModel):
         | None
     ) = None
     concurrency: Annotated[int, Ge(1), Le(MAX_CONCURRENCY)] | None = None
-    idle: Annotated[float, Gt(0)] | None = None
+    idle: Seconds | None = None
     batch: BatchSection | None = None
-    rate: Annotated[float, Gt(0)] | None = None
+    rate: PerSecond | None = None
     sandbox: SandboxSection | None = None
 
 

@@ -17,12 +17,16 @@ def find_target(text: str | None, cwd: Path) -> Target:
     Raises `TargetError` for what is not there. Whether it can be imported and holds a function, a worker finds out.
     """
     try:
-        return _here(cwd) if text is None else _named(text, cwd)
+        found = _here(cwd) if text is None else _named(text, cwd)
+        f"{found.path}{found.root}".encode()
     except OSError as error:
         place = cwd if text is None else text
         raise TargetError(
             f"{place} cannot be looked at: {error.strerror}; check the path and its permissions"
         ) from error
+    except UnicodeEncodeError as error:
+        raise TargetError(f"{text or cwd}: its path is not UTF-8 text: rename the file or folder") from error
+    return found
 
 
 def _named(text: str, cwd: Path) -> Target:

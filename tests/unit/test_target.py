@@ -42,6 +42,12 @@ def test_a_dotted_name_that_is_no_path_is_a_module(folder: Path) -> None:
     assert find_target("shop.orders", folder) == Target("module", "shop.orders", str(folder))
 
 
+def test_a_path_that_is_no_text_is_refused(folder: Path) -> None:
+    touch(folder / "\udcff.py")
+    with pytest.raises(TargetError, match="is not UTF-8 text: rename"):
+        find_target("\udcff.py", folder)
+
+
 def test_without_a_target_the_file_here_comes_before_the_folder(folder: Path) -> None:
     touch(folder / "functions" / "orders.py")
     assert find_target(None, folder).path == str(folder / "functions")

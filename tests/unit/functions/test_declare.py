@@ -146,6 +146,7 @@ def test_a_declaration_without_a_topic_says_how_to_name_one() -> None:
         ({"retry": 5}, "retry=5: Retry: Input should be a dictionary or an instance of Retry"),
         ({"retry": {"attempts": 0}}, "attempts: Input should be greater than or equal to 1"),
         ({"workers": 0}, "workers=0: it is a number of processes, 1 to 1000, or the least and the most of them"),
+        ({"timeout": 1e308}, "timeout=1e+308: Input should be less than or equal to 1000000000"),
         ({"workers": 10**30}, "it is a number of processes, 1 to 1000, or the least and the most of them"),
         ({"workers": (3, 2)}, "workers=(3, 2): the first number is the least, the second the most"),
         ({"name": "no spaces"}, "name='no spaces': a function's name is a letter or '_'"),

@@ -142,7 +142,7 @@ class Bench:
 
 def _connected(path: Path) -> sqlite3.Connection:
     # Not with plain `connect(path)`, which would make a file that has gone meanwhile.
-    name = f"file:{quote(str(path))}?mode=rw"
+    name = f"file:{quote(os.fsencode(path))}?mode=rw"
     connection = sqlite3.connect(name, uri=True, timeout=0.1, isolation_level=None, check_same_thread=False)
     try:
         recognise(connection, path)
