@@ -94,7 +94,7 @@ def take_environment(start: Start, folder: str) -> None:
 def serve(start: Start, connection: Connection, page: Page, capture: Capture, debugger: Debugger | None = None) -> None:
     """Import the target, say how that went, run what comes."""
     try:
-        loaded = load(start.target, start.app)
+        loaded = _load(start)
         handler = _choose(loaded, start)
         capture.flush()
         if handler is None:
@@ -112,6 +112,15 @@ def serve(start: Start, connection: Connection, page: Page, capture: Capture, de
     except Unserviceable as error:
         capture.flush()
         connection.send(error.broken)
+
+
+def _load(start: Start) -> Loaded:
+    here = os.getpid()
+    try:
+        return load(start.target, start.app)
+    finally:
+        if os.getpid() != here:  # a child that user code forked while it was imported has come back: it serves nobody
+            os._exit(0)
 
 
 def _kind(handler: Handler) -> tuple[type[Invocation], type[Service | ConcurrentService]]:

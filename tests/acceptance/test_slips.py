@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -146,3 +147,9 @@ def test_links_that_lead_in_a_circle_are_told(shell: Shell) -> None:
     (shell.folder / "round").symlink_to("round")
     for arguments in ("tail orders --broker sqlite:round", "log check --broker sqlite:round", "new round"):
         assert "Too many levels of symbolic links" in shell.run(*arguments.split(), code=1).stderr
+
+
+def test_a_log_in_a_folder_whose_name_is_no_text_is_checked(shell: Shell) -> None:
+    log = shell.folder / os.fsdecode(b"caf\xe9") / "log.db"
+    shell.run("emit", "orders", "{}", "--broker", f"sqlite:{log}")
+    assert "the log is sound" in shell.run("log", "check", "--broker", f"sqlite:{log}").stdout

@@ -102,3 +102,34 @@ async def test_memory_beyond_the_limit_is_a_memory_error(lab: Lab) -> None:
     worker.send(chunk)
     outcomes = await ear.outcomes_of(chunk.id, 2)
     assert [outcome.failure.type for outcome in outcomes if isinstance(outcome, Failed)] == ["MemoryError"] * 2
+
+
+async def test_a_child_that_user_code_forks_while_it_is_imported_serves_nothing_and_says_nothing(
+    lab: Lab, tmp_path: Path
+) -> None:
+    pids = tmp_path / "pids"
+    worker, ear = await lab.start(
+        f"""
+        child = os.fork()
+        with open({str(pids)!r}, "a") as file:
+            print(os.getpid(), file=file)
+
+        @function("orders")
+        def handle(data: dict) -> None: ...
+        """
+    )
+    chunk = lab.chunk(task(offset=0), task(offset=1))
+    worker.send(chunk)
+    assert await ear.outcomes_of(chunk.id, 2) == [None, None]
+    await wait_until(lambda: len(pids.read_text().split()) == 4, "each to be imported: for the manifest, too")
+    others = set(map(int, pids.read_text().split())) - {worker.pid}
+    await wait_until(lambda: all(state_of(pid) in {"", "Z"} for pid in others), "the others to end")
+    assert ear.lines == []
+
+
+def state_of(pid: int) -> str:
+    """As the kernel has it; empty if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""

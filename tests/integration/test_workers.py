@@ -71,6 +71,7 @@ async def test_each_way_to_end_has_its_outcome(lab: Lab) -> None:
         def handle(order: Order, ctx: Context) -> None:
             match order.how:
                 case "reject": raise Reject("no such customer")
+                case "why": raise Reject(KeyError("no such customer"))
                 case "later": raise RetryAfter(12.5)
                 case "wrong": place("lost")
                 case "final": 1 / 0
@@ -79,7 +80,7 @@ async def test_each_way_to_end_has_its_outcome(lab: Lab) -> None:
                 case "interrupt": raise KeyboardInterrupt
         """
     )
-    ways = ["done", "reject", "later", "wrong", "final", "refused", "exit", "interrupt", "where"]
+    ways = ["done", "reject", "why", "later", "wrong", "final", "refused", "exit", "interrupt", "where"]
     tasks = [task(json.dumps({"how": how}).encode(), offset=n) for n, how in enumerate(ways)]
     other = task(b"{}", headers=[("ce_type", b"Invoice")], offset=20)
     loop = task(headers=[("headrace-hops", b"17")], offset=21)
@@ -96,6 +97,9 @@ async def test_each_way_to_end_has_its_outcome(lab: Lab) -> None:
     reject, broken, looped = named["reject"], named["broken"], named["loop"]
     assert isinstance(reject, Rejected)
     assert (reject.failure.type, reject.failure.message) == ("Rejected", "no such customer")
+    why = named["why"]
+    assert isinstance(why, Rejected)
+    assert (why.failure.type, why.failure.message) == ("Rejected", "'no such customer'")
     assert isinstance(broken, Rejected)
     assert broken.failure.type == "Rejected"
     assert isinstance(looped, Rejected)

@@ -208,7 +208,7 @@ def test_what_is_no_setup_is_refused(setup: Any, problem: str) -> None:
     assert problem in refusal(setup=setup)
 
 
-@pytest.mark.parametrize("rate", [0, -1.0, float("inf"), float("nan"), "100/s"])
+@pytest.mark.parametrize("rate", [0, -1.0, 1e-300, float("inf"), float("nan"), "100/s"])
 def test_a_rate_is_a_number_of_events_a_second(rate: Any) -> None:
     assert declared(rate=0.5).rate == 0.5
     assert f"rate={rate!r}: " in refusal(rate=rate)
