@@ -80,6 +80,18 @@ async def open_store(settings: Settings, folder: Path) -> AsyncIterator[Store]:
 
 
 @asynccontextmanager
+async def shared_store(settings: Settings, folder: Path) -> AsyncIterator[Store]:
+    """The same for what only makes sense where others are. Raises `SettingsError` for a log in memory."""
+    if settings.broker == "memory:":
+        raise SettingsError(
+            "broker 'memory:' is a log that ends with the process it is in, so that there is nothing in it and nobody "
+            "would read it: name the log that the runtime has, with --broker or HEADRACE_BROKER"
+        )
+    async with open_store(settings, folder) as store:
+        yield store
+
+
+@asynccontextmanager
 async def bulletin(settings: Settings, folder: Path, app: str, engine: Engine) -> AsyncIterator[None]:
     """Tell what the engine does, for as long as this lasts, where the log is one of this host."""
     if (run := run_folder(settings.broker, folder)) is None:

@@ -179,9 +179,9 @@ async def _tell_created(settings: Settings, log: Log) -> None:
     """Say what was created, and beside what: a misspelt topic is made like any other, and nobody reads it."""
     if not log.created:
         return
-    from headrace.compose import open_store  # noqa: PLC0415
+    from headrace.compose import shared_store  # noqa: PLC0415
 
-    async with open_store(settings, Path.cwd()) as store:
+    async with shared_store(settings, Path.cwd()) as store:
         others = [name for name in await store.topics() if name not in log.created]
     for topic in log.created:
         near = get_close_matches(topic, others, n=1, cutoff=_ALIKE)

@@ -35,11 +35,11 @@ def command(broker: str | None, app: str | None, as_json: bool) -> int:
 
 
 async def _lag(settings: Settings) -> list[dict[str, Any]]:
-    from headrace.compose import open_store  # noqa: PLC0415
+    from headrace.compose import shared_store  # noqa: PLC0415
     from headrace.runtime.settings import app_of  # noqa: PLC0415
 
     prefix = f"{app_of(settings, Path.cwd())}."
-    async with open_store(settings, Path.cwd()) as store:
+    async with shared_store(settings, Path.cwd()) as store:
         lags = await store.lag(prefix)
     return [{"function": lag.group.removeprefix(prefix), **document_of(lag)} for lag in sorted(lags)]
 

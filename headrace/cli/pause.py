@@ -31,11 +31,11 @@ async def want(settings: Settings, function: str, *, paused: bool) -> dict[str, 
     """Say what is wanted of a function; the document to print. A function that is so already is left so."""
     from headrace.cli.known import known  # noqa: PLC0415
     from headrace.cli.operator import said_now  # noqa: PLC0415
-    from headrace.compose import open_store  # noqa: PLC0415
+    from headrace.compose import shared_store  # noqa: PLC0415
     from headrace.runtime.clock import SystemClock  # noqa: PLC0415
     from headrace.runtime.control import control_of, control_spec, pause_record  # noqa: PLC0415
 
-    async with open_store(settings, Path.cwd()) as store:
+    async with shared_store(settings, Path.cwd()) as store:
         its = await known(settings, store, function)
         before = (await control_of(store, its.app)).paused.get(function)
         if paused is not (before is not None):

@@ -46,10 +46,10 @@ async def _reset(
     settings: Settings, function: str, where: str, topic: str | None, number: int | None, *, do: bool
 ) -> dict[str, Any]:
     from headrace.cli.known import known  # noqa: PLC0415
-    from headrace.compose import open_store  # noqa: PLC0415
+    from headrace.compose import shared_store  # noqa: PLC0415
     from headrace.functions.names import group_of  # noqa: PLC0415
 
-    async with open_store(settings, Path.cwd()) as store:
+    async with shared_store(settings, Path.cwd()) as store:
         its = await known(settings, store, function)
         group = group_of(its.app, function)
         bounds = await _chosen(store, its, topic, number)

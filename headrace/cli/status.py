@@ -61,12 +61,12 @@ async def _live(settings: Settings, *, explicit: bool) -> int:
 
 async def _standings(settings: Settings, *, explicit: bool) -> AsyncIterator[Standings]:
     """How the functions stand, every second."""
-    from headrace.compose import open_store  # noqa: PLC0415
+    from headrace.compose import shared_store  # noqa: PLC0415
     from headrace.runtime.settings import app_of  # noqa: PLC0415
 
     app = app_of(settings, Path.cwd())
     declared = await _declared(settings, explicit=explicit)
-    async with open_store(settings, Path.cwd()) as store:
+    async with shared_store(settings, Path.cwd()) as store:
         while True:
             yield await _look(settings, store, app, declared)
             await asyncio.sleep(_EVERY_S)

@@ -45,9 +45,9 @@ def command(topic: str, start: str | None, count: int | None, no_follow: bool, *
 
 
 async def _tail(settings: Settings, topic: str, where: str, count: int | None, *, follow: bool, as_json: bool) -> int:
-    from headrace.compose import open_store  # noqa: PLC0415
+    from headrace.compose import shared_store  # noqa: PLC0415
 
-    async with open_store(settings, Path.cwd()) as store:
+    async with shared_store(settings, Path.cwd()) as store:
         positions = await _positions(store, topic, where)
         shown = 0
         async for found in _events(store, positions, follow=follow):

@@ -187,9 +187,9 @@ def _on(broker: str | None, work: Callable[[Store], Awaitable[T]]) -> T:
     """The result of `work` on the broker."""
 
     async def run() -> T:
-        from headrace.compose import open_store  # noqa: PLC0415
+        from headrace.compose import shared_store  # noqa: PLC0415
 
-        async with open_store(settings_from(broker=broker), Path.cwd()) as store:
+        async with shared_store(settings_from(broker=broker), Path.cwd()) as store:
             return await work(store)
 
     return asyncio.run(run())

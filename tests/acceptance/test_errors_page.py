@@ -184,6 +184,11 @@ def _(shell: Shell) -> str:
     return shell.run("tail", "orders", "--broker", "localhost:9092", code=1).stderr
 
 
+@produces("The log is one in memory")
+def _(shell: Shell) -> str:
+    return shell.run("emit", "orders", "{}", "--broker", "memory:", code=1).stderr
+
+
 @produces("Kafka cannot be reached")
 def _(shell: Shell) -> str:
     return shell.run("tail", "orders", "--broker", "kafka://localhost:1", code=1).stderr

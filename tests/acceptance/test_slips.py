@@ -69,6 +69,25 @@ def test_a_log_that_is_none_is_refused_by_name(shell: Shell, tmp_path: Path) -> 
     assert "sqlite:PATH" in shell.run("tail", "orders", "--broker", "what://ever", code=1).stderr
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "emit orders {}",
+        "tail orders",
+        "lag",
+        "status",
+        "topics",
+        "pause f",
+        "dlq list",
+        "dlq show f --all",
+        "reset f --to earliest",
+    ],
+)
+def test_what_looks_at_a_log_from_outside_refuses_one_in_memory(shell: Shell, line: str) -> None:
+    shell.write("functions.py", HEAD + '@function("t")\ndef f(a: A): ...\n')
+    assert "broker 'memory:' is a log that ends with" in shell.run(*line.split(), "--broker", "memory:", code=1).stderr
+
+
 def test_an_unknown_setting_is_refused_by_name(shell: Shell) -> None:
     shell.write("headrace.toml", 'brokr = "sqlite:x.db"\n')
     assert "brokr" in shell.run("run", "--until-idle", code=1).stderr

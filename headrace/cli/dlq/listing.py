@@ -39,13 +39,13 @@ def command(function: str | None, as_json: bool, **shared: str | None) -> int:
 async def _grouped(settings: Settings, function: str | None) -> list[dict[str, Any]]:
     from headrace.cli.dlq.boxes import box_of, boxes_of, open_letters  # noqa: PLC0415
     from headrace.cli.known import declared  # noqa: PLC0415
-    from headrace.compose import open_store  # noqa: PLC0415
+    from headrace.compose import shared_store  # noqa: PLC0415
     from headrace.runtime.control import control_of  # noqa: PLC0415
     from headrace.runtime.settings import app_of  # noqa: PLC0415
 
     app, functions = app_of(settings, Path.cwd()), await declared(settings)
     groups: dict[tuple[str, str], list[DeadLetter]] = {}
-    async with open_store(settings, Path.cwd()) as store:
+    async with shared_store(settings, Path.cwd()) as store:
         control = await control_of(store, app)
         if function is None:
             boxes = await boxes_of(store, app, functions)

@@ -65,7 +65,7 @@ async def _redrive(
     from headrace.cli.dlq.boxes import box_of, open_letters  # noqa: PLC0415
     from headrace.cli.known import declared  # noqa: PLC0415
     from headrace.cli.operator import said_now  # noqa: PLC0415
-    from headrace.compose import open_store  # noqa: PLC0415
+    from headrace.compose import shared_store  # noqa: PLC0415
     from headrace.runtime.clock import SystemClock  # noqa: PLC0415
     from headrace.runtime.control import control_of  # noqa: PLC0415
     from headrace.runtime.redrive import MOST_REDRIVES, Redriving  # noqa: PLC0415
@@ -73,7 +73,7 @@ async def _redrive(
     from headrace.triggers.url import is_embedded  # noqa: PLC0415
 
     app, functions = app_of(settings, Path.cwd()), await declared(settings)
-    async with open_store(settings, Path.cwd()) as store:
+    async with shared_store(settings, Path.cwd()) as store:
         box = await box_of(store, app, functions, function)
         letters = [one for one in await open_letters(store, box, await control_of(store, app)) if selection.has(one)]
         worn = [] if force else [one for one in letters if one.redrives >= MOST_REDRIVES]

@@ -38,10 +38,10 @@ async def rehearse(settings: Settings, function: str, selection: Selection, *, a
     Nothing is published, and nothing marked; what the code does outside of the log happens, so it says so first.
     """
     from headrace.cli.dlq.boxes import box_of, open_letters  # noqa: PLC0415
-    from headrace.compose import open_store  # noqa: PLC0415
+    from headrace.compose import shared_store  # noqa: PLC0415
     from headrace.runtime.control import control_of  # noqa: PLC0415
 
-    async with _code_of(settings, function) as (shop, spec), open_store(settings, Path.cwd()) as store:
+    async with _code_of(settings, function) as (shop, spec), shared_store(settings, Path.cwd()) as store:
         box = await box_of(store, shop.app, shop.manifest.functions, function)
         control = await control_of(store, shop.app)
         letters = [one for one in await open_letters(store, box, control) if selection.has(one)]

@@ -40,12 +40,12 @@ async def _shown(settings: Settings, function: str, selection: Selection) -> lis
     from headrace.cli.dlq.boxes import box_of, open_letters  # noqa: PLC0415
     from headrace.cli.known import declared  # noqa: PLC0415
     from headrace.cli.tail import event_document  # noqa: PLC0415
-    from headrace.compose import open_store  # noqa: PLC0415
+    from headrace.compose import shared_store  # noqa: PLC0415
     from headrace.runtime.control import control_of  # noqa: PLC0415
     from headrace.runtime.settings import app_of  # noqa: PLC0415
 
     app, functions = app_of(settings, Path.cwd()), await declared(settings)
-    async with open_store(settings, Path.cwd()) as store:
+    async with shared_store(settings, Path.cwd()) as store:
         box = await box_of(store, app, functions, function)
         letters = await open_letters(store, box, await control_of(store, app))
         return [

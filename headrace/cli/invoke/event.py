@@ -12,7 +12,7 @@ from headrace.cli.output import json_or_text
 from headrace.cli.sample import sample_of
 from headrace.cli.tail import event_document
 from headrace.cli.where import known_topic
-from headrace.compose import Workshop, open_store
+from headrace.compose import Workshop, shared_store
 from headrace.functions import cloudevents
 from headrace.functions.codec import Encoded, encode, encode_headers, encode_key
 from headrace.functions.identity import fresh_id
@@ -85,7 +85,7 @@ def _fresh(spec: FunctionSpec, encoded: Encoded, asked: Given | Sampled, told: d
 
 
 async def _past(place: Past, shop: Workshop, spec: FunctionSpec, settings: Settings, folder: Path) -> Subject:
-    async with open_store(settings, folder) as store:
+    async with shared_store(settings, folder) as store:
         await known_topic(store, place.topic)
         partition = (place.topic, place.partition)
         found = await reopen(store, partition, place.offset, dead_letters=dead_letter_topic(shop.app, spec))
