@@ -19,12 +19,20 @@ def target_argument(function: F) -> F:
 def broker_option(function: F) -> F:
     """--broker URL."""
     says = "sqlite:PATH or kafka://HOST:PORT (default: HEADRACE_BROKER, settings)."
-    return click.option("--broker", metavar="URL", help=says)(function)
+    return click.option("--broker", metavar="URL", callback=_not_empty, help=says)(function)
 
 
 def app_option(function: F) -> F:
     """--app NAME."""
-    return click.option("--app", metavar="NAME", help="The app's name (default: settings, project, folder).")(function)
+    says = "The app's name (default: settings, project, folder)."
+    return click.option("--app", metavar="NAME", callback=_not_empty, help=says)(function)
+
+
+def _not_empty(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
+    """What was given. Not the default for nothing: perhaps a variable in a script is not set."""
+    if given is not None and not given.strip():
+        raise click.BadParameter("it is empty; name one, or leave the option out")
+    return given
 
 
 def start_option(function: F) -> F:

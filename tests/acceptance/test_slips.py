@@ -88,6 +88,11 @@ def test_what_looks_at_a_log_from_outside_refuses_one_in_memory(shell: Shell, li
     assert "broker 'memory:' is a log that ends with" in shell.run(*line.split(), "--broker", "memory:", code=1).stderr
 
 
+@pytest.mark.parametrize("option", ["--broker", "--app"])
+def test_an_option_given_as_nothing_is_not_taken_for_the_default(shell: Shell, option: str) -> None:
+    assert f"'{option}': it is empty" in shell.run("lag", option, "", code=2).stderr
+
+
 def test_an_unknown_setting_is_refused_by_name(shell: Shell) -> None:
     shell.write("headrace.toml", 'brokr = "sqlite:x.db"\n')
     assert "brokr" in shell.run("run", "--until-idle", code=1).stderr
