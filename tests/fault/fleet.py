@@ -72,6 +72,12 @@ class Runtime:
         return [worker for zygote in _children(self.process.pid) for worker in _children(zygote)]
 
     @property
+    def threads(self) -> set[str]:
+        """The states its threads are in, as the kernel names them: `T` is stopped."""
+        stats = Path(f"/proc/{self.process.pid}/task").glob("*/stat")
+        return {stat.read_text().rpartition(")")[2].split()[0] for stat in stats}
+
+    @property
     def memory_bytes(self) -> int:
         """What its parent process has in memory, shared pages too."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

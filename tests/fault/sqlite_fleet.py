@@ -144,6 +144,8 @@ def check(emails: list[Record], count: int) -> None:
 
 def _is_frozen_outside(runtime: Runtime, turnstile: int) -> bool:
     runtime.send(signal.SIGSTOP)
+    # It goes on for a moment, and may take the turnstile in it.
+    wait_for(lambda: runtime.threads <= {"T"}, "all threads of the runtime to be stopped")
     try:
         # Others hold it for a moment only: whoever holds it for long is the one that was stopped.
         wait_for(lambda: _passes(turnstile), "a turn", patience_s=1.0)
