@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
@@ -11,6 +13,7 @@ from headrace.cli.dev.scope import Kind
 from headrace.cli.dev.settling import Do, Found, Settling
 
 _LONG_S = 1.0  # what takes longer than this, a module that waits when it is imported, is given up if files change
+_SLOW_S = 3.0  # what takes longer than this is told
 _LOOK_S = 0.1
 
 
@@ -31,10 +34,11 @@ class Code(Protocol):
 
 
 class Loads:
-    """Never two at once; a change during one causes one more."""
+    """Never two at once; a change during one causes one more. `on_slow` is called, once, for each that takes long."""
 
-    def __init__(self, code: Code, settling: Settling | None = None) -> None:
+    def __init__(self, code: Code, on_slow: Callable[[], None], settling: Settling | None = None) -> None:
         self._code = code
+        self._on_slow = on_slow
         self._settling = settling or Settling()
         self._kinds: set[Kind] = set()
         self._moved = asyncio.Event()
@@ -78,8 +82,12 @@ class Loads:
         load = asyncio.ensure_future(self._code.load(kinds))
         try:
             await asyncio.wait([load], timeout=_LONG_S)
+            slow_s = time.monotonic() + _SLOW_S - _LONG_S
             while not load.done() and not self._settling.is_outdated:
                 await asyncio.wait([load], timeout=_LOOK_S)
+                if time.monotonic() >= slow_s and not load.done():
+                    self._on_slow()
+                    slow_s = math.inf
             load.cancel()
             await asyncio.wait([load])
             return Found.SAME if load.cancelled() else load.result()

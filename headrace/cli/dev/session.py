@@ -132,7 +132,7 @@ class Session:
 
     async def _follow(self, code: Code, until: asyncio.Future[tuple[Workshop, Settings]] | None = None) -> None:
         """Load what changes, the first time now, until that is done or the first signal."""
-        loads = Loads(code)
+        loads = Loads(code, self._slow)
         self._watching.on_change = loads.changed
         if until is not None:
             loads.changed(set())
@@ -143,6 +143,10 @@ class Session:
             for one in work:
                 one.cancel()
             await asyncio.gather(*work, return_exceptions=True)
+
+    def _slow(self) -> None:
+        text = "the code takes long to import, and is waited for; save it again to have it given up"
+        self._teller.notice("slow", text, tone="warn")
 
     # -- what there is ------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 import msgspec
 import pytest
 
+from headrace.cli.dev import loads as module
 from headrace.cli.dev.code import compared
 from headrace.cli.dev.loads import Loads
 from headrace.cli.dev.scope import Kind
@@ -107,7 +108,7 @@ class Script:
 
 async def played(script: Script, changes: Sequence[set[Kind]]) -> object:
     """The first change, the others while that is being loaded, then all loads; what follows from them."""
-    loads = Loads(script, Settling(0.01))
+    loads = Loads(script, lambda: None, Settling(0.01))
     running = asyncio.ensure_future(loads.run())
     loads.changed(changes[0])
     await script.loading.wait()
@@ -132,7 +133,7 @@ async def test_changes_during_a_load_cause_one_more_which_knows_of_all_of_them()
 async def test_a_load_that_hangs_is_given_up_once_files_have_changed() -> None:
     script = Script(Found.READY, Found.READY)
     script.gates[1].set()
-    loads = Loads(script, Settling(0.01))
+    loads = Loads(script, lambda: None, Settling(0.01))
     running = asyncio.ensure_future(loads.run())
     loads.changed({Kind.CODE})
     await script.loading.wait()
@@ -140,6 +141,25 @@ async def test_a_load_that_hangs_is_given_up_once_files_have_changed() -> None:
     async with asyncio.timeout(30):
         assert await script.done.get() == "served"
     assert script.kinds == [{Kind.CODE}, {Kind.CODE, Kind.SETTINGS}]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_load_that_takes_long_is_told_once_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_LONG_S", "_SLOW_S", "_LOOK_S"):
+        monkeypatch.setattr(module, name, 0.01)
+    script, told = Script(Found.READY), []
+
+    def slow() -> None:
+        told.append("slow")
+        asyncio.get_running_loop().call_later(0.1, script.gates[0].set)
+
+    loads = Loads(script, slow, Settling(0.01))
+    running = asyncio.ensure_future(loads.run())
+    loads.changed({Kind.CODE})
+    async with asyncio.timeout(30):
+        assert await script.done.get() == "served"
+    assert told == ["slow"]
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
