@@ -162,8 +162,8 @@ async def test_what_was_done_beyond_the_end_of_a_cut_log_is_begun_anew(log, name
 
 async def test_a_takeover_that_takes_longer_than_a_session_keeps_the_membership(kafka, names):
     group, topic, _ = names
-    log = await KafkaLog.open(quick(kafka.bootstrap, session_timeout_s=1.0))
-    runtime = Slow(3.0)
+    log = await KafkaLog.open(quick(kafka.bootstrap, session_timeout_s=3.0))
+    runtime = Slow(6.0)
     member = await runtime.join(log, group, topic)
     one = runtime.owned[topic, 0]
     await log.settle(Settlement(group, (topic, 0), one.epoch, 0, b"still the owner"))
