@@ -32,7 +32,7 @@ class Terminal:
     def __init__(self, process: subprocess.Popen[bytes], ours: int, theirs: int, told: TextIO) -> None:
         self._process = process
         self._told = told
-        self._pid = int(told.readline())
+        self.pid = int(told.readline())
         self._raw = ""
         self._ours = ours
         self._theirs: int | None = theirs  # kept open, so that its settings can be looked at when the command is gone
@@ -103,11 +103,11 @@ class Terminal:
 
     def go_on(self) -> None:
         """What a shell's `fg` does."""
-        os.kill(self._pid, signal.SIGCONT)
+        os.kill(self.pid, signal.SIGCONT)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; the exit code."""
-        os.kill(self._pid, number)
+        os.kill(self.pid, number)
         return self.wait()
 
     def wait(self) -> int:
@@ -120,7 +120,7 @@ class Terminal:
     def close(self) -> None:
         """Kill it if it still runs."""
         if self._process.poll() is None:
-            os.kill(self._pid, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGKILL)
         self._process.wait(PATIENCE)
         self._hang_up()
         self._told.close()
