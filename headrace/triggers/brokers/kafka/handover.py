@@ -41,7 +41,7 @@ class Handover:
         doing = f"asking for the offsets of {self._group!r}"
         marks = await ask(doing, lambda: self._cluster.marks(self._group, partitions))
         bounds = await self._bounds(partitions, marks)
-        for one in () if self._exact else self._believed.keys() & marks.keys():
+        for one in () if self._exact else self._believed:
             where = {"topic": one[0], "partition": one[1], "committed": marks[one].watermark, "end": bounds[one].end}
             log.warning("the log ends before what was done; starting at its beginning", group=self._group, **where)
             marks[one] = Mark(bounds[one].start, "")
