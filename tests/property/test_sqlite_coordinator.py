@@ -95,7 +95,7 @@ class Groups(RuleBasedStateMachine):
     def follow(self, pick, topics):
         self._one(pick).topics = topics
 
-    @rule(seconds=st.sampled_from([0, 1, 3, 8, 31]))
+    @rule(seconds=st.sampled_from([0, 1, 2, 3, 8, 31]))
     def wait(self, seconds):
         until = self.now_ms + seconds * 1000
         while due := [one for one in self.processes if not one.frozen and one.due_ms <= until]:
@@ -104,12 +104,14 @@ class Groups(RuleBasedStateMachine):
             self._beat(one)
         self.now_ms = max(until, self.now_ms)
 
-    @rule(seconds=st.sampled_from([8, 10, 40]))
-    def nobody_can_write(self, seconds):
+    @rule(seconds=st.sampled_from([4, 7, 8, 10, 40]), order=st.permutations(range(4)))
+    def nobody_can_write(self, seconds, order):
         """As when a disk is stuck: then all who waited beat, and nobody is put out for it who lives."""
         self.now_ms += seconds * 1000
-        for one in [one for one in self.processes if not one.frozen]:
-            self._beat(one)
+        waiting = [one for one in self.processes if not one.frozen]
+        for place in order:
+            if place < len(waiting):
+                self._beat(waiting[place])
 
     @rule(later=st.booleans(), known=st.booleans())
     def boot_anew(self, later, known):

@@ -9,6 +9,7 @@ All times are milliseconds of the monotonic clock, which begins anew at each boo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -123,20 +124,29 @@ def leave(table: Table, id: str, now_ms: int) -> None:  # noqa: A002
 
 
 def _expire(table: Table, me: Seat, is_dead: Callable[[str], bool]) -> tuple[str, ...]:
-    # Whoever is late itself and was not put out: nobody could write. The others get a chance to beat first.
-    mine = table.seats.get(me.id)
-    lenient = mine is not None and me.beat_ms - mine.beat_ms > mine.session_ms
+    unheard_ms = _unheard(table.seats.get(me.id), me)
     others = [seat for seat in table.seats.values() if seat.id != me.id]
-    gone = tuple(one.id for one in others if _is_void(one, me, lenient=lenient) or is_dead(one.id))
+    gone = tuple(one.id for one in others if _is_void(one, me, unheard_ms) or is_dead(one.id))
     for id_ in gone:
         del table.seats[id_]
     return gone
 
 
-def _is_void(seat: Seat, me: Seat, *, lenient: bool) -> bool:
+def _unheard(mine: Seat | None, me: Seat) -> float:
+    """For how long, of late, others may have had no chance to beat: nobody could write, as far as this one knows.
+
+    That is for how long it could not itself, beyond the third of a session that passes between beats. Who is new, or
+    was put out, cannot know; if others are late, its next beat will tell.
+    """
+    if mine is None:
+        return math.inf
+    return max(0.0, me.beat_ms - mine.beat_ms - mine.session_ms / 3)
+
+
+def _is_void(seat: Seat, me: Seat, unheard_ms: float) -> bool:
     if seat.boot != me.boot or seat.beat_ms > me.beat_ms:  # the clock began anew, or is another one
         return True
-    return not lenient and me.beat_ms - seat.beat_ms > seat.session_ms
+    return me.beat_ms - seat.beat_ms - unheard_ms > seat.session_ms
 
 
 def _free(table: Table, said: Beat) -> None:
