@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from aiokafka import TopicPartition, errors
-from kafkaclient import PATIENCE, Runtime, append, fresh
+from aiokafka import AIOKafkaClient, TopicPartition, errors
+from kafkaclient import PATIENCE, Runtime, append, fresh, quick
 
 from headrace.triggers.brokers.kafka import inside
 
@@ -68,3 +68,39 @@ def test_each_member_has_an_assignor_of_its_own():
     one.member_assignment = [TopicPartition("orders", 0)]
     assert two.member_assignment is None
     assert one.name == two.name == "sticky"
+
+
+async def test_a_first_question_that_is_given_up_leaves_no_connection(kafka):
+    closed = asyncio.Event()
+
+    async def answer_once(reader, writer):
+        """As a broker that hangs after it has said which versions it speaks."""
+        beyond, back = await asyncio.open_connection(*kafka.bootstrap.split(":"))
+        back.write(await reader.read(65536))
+        writer.write(await beyond.read(65536))
+        back.close()
+        await reader.read(65536)  # the question
+        asked.set()
+        assert await reader.read() == b""
+        writer.close()
+        closed.set()
+
+    asked = asyncio.Event()
+    server = await asyncio.start_server(answer_once, "127.0.0.1")
+    address, port = server.sockets[0].getsockname()
+    client = AIOKafkaClient(**quick(f"{address}:{port}").client())
+    inside.bootstrap_well(client)
+    asking = asyncio.create_task(client.bootstrap())
+    await asked.wait()
+    asking.cancel()
+    async with asyncio.timeout(PATIENCE):
+        await closed.wait()
+    server.close()
+
+
+async def test_a_connection_that_comes_after_its_client_was_killed_is_closed(kafka):
+    client = AIOKafkaClient(**quick(kafka.bootstrap).client())
+    await client.bootstrap()
+    inside.kill_client(client)
+    assert await client.ready(client.get_random_node())
+    assert [connection.connected() for connection in client._conns.values()] == [False]

@@ -18,6 +18,7 @@ from aiokafka.protocol.offset import OffsetRequest
 
 from headrace.functions.errors import BrokerUnavailable
 from headrace.runtime.ports import Bounds, Partition
+from headrace.triggers.brokers.kafka import inside
 from headrace.triggers.brokers.kafka.calls import Calls
 from headrace.triggers.brokers.kafka.failure import raise_for
 from headrace.triggers.brokers.kafka.login import begin_asking
@@ -148,15 +149,18 @@ class Cluster:
                 try:
                     await begin_asking(client, self._settings)
                 except BaseException:
-                    self._detached.put_away(client.close)
+                    self._put_away(client)
                     raise
                 self._client = client
             return self._client
 
     def _abandon(self) -> None:
         if self._client is not None:
-            self._detached.put_away(self._client.close)
+            self._put_away(self._client)
             self._client = None
+
+    def _put_away(self, client: Any) -> None:
+        self._detached.put_away(client.close, lambda: inside.kill_client(client))
 
     async def _offsets_at(self, leader: int, wanted: list[tuple[Partition, int]]) -> dict[Partition, int]:
         topics = _by_topic((topic, (number, at)) for (topic, number), at in wanted)

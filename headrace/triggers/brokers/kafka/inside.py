@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -34,7 +35,30 @@ def knows_brokers(client: Any) -> bool:
     aiokafka does not wait for the answer to an OAUTHBEARER token, and takes the refusal of all that follows for an
     empty cluster.
     """
-    return bool((client if hasattr(client, "cluster") else client._client).cluster.brokers())
+    return bool(_client(client).cluster.brokers())
+
+
+def bootstrap_well(client: Any) -> None:
+    """Have no connection left over when the first question to a cluster is given up.
+
+    aiokafka has that connection nowhere but in the frame that asks.
+    """
+    holder, bootstrap = _client(client), _client(client).bootstrap
+
+    async def ask() -> None:
+        try:
+            await bootstrap()
+        except BaseException as error:
+            for frame, _ in traceback.walk_tb(error.__traceback__):
+                if (connection := frame.f_locals.get("bootstrap_conn")) is not None:
+                    connection.close()
+            raise
+
+    holder.bootstrap = ask
+
+
+def _client(client: Any) -> Any:
+    return client if hasattr(client, "cluster") else client._client
 
 
 # -- fetching without a consumer ---------------------------------------------------------------------------------------
@@ -202,7 +226,7 @@ def forget_transaction(producer: Any) -> None:
 
 
 def kill_consumer(consumer: Any) -> None:
-    """End what a `stop()` that did not come to its end has left running."""
+    """End what a `stop()` has left running, in good time or not."""
     consumer._closed = True
     coordinator, fetcher = consumer._coordinator, consumer._fetcher
     tasks = []
@@ -220,9 +244,26 @@ def kill_producer(producer: Any) -> None:
     _kill([producer._sender.sender_task], producer.client)
 
 
+def kill_client(client: Any) -> None:
+    """The same for a bare client and its `close()`."""
+    _kill([], client)
+
+
 def _kill(tasks: list[asyncio.Task[Any] | None], client: Any) -> None:
     for task in (*tasks, client._sync_task):
         if task is not None:
             task.cancel()
-    for connection in client._conns.values():
+    client._conns = _Ended(client._conns)
+
+
+class _Ended(dict[Any, Any]):
+    """The connections of a client that has ended: one that somebody was still making is closed when it comes."""
+
+    def __init__(self, connections: Mapping[Any, Any]) -> None:
+        super().__init__(connections)
+        for connection in connections.values():
+            connection.close()
+
+    def __setitem__(self, place: Any, connection: Any) -> None:
+        super().__setitem__(place, connection)
         connection.close()

@@ -26,6 +26,7 @@ async def begin(start: Callable[[], Awaitable[Any]], client: Any, settings: Kafk
 
     Raises `BrokerUnavailable` if the cluster cannot be reached, `BrokerError` if it does not let us in.
     """
+    inside.bootstrap_well(client)
     try:
         await start()
     except errors.KafkaConnectionError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 _MOST_S = 5.0
@@ -18,9 +19,9 @@ class Detached:
     def __repr__(self) -> str:
         return f"<Detached: {len(self._tasks)} under way>"
 
-    def put_away(self, stop: Callable[[], Awaitable[Any]], kill: Callable[[], None] | None = None) -> None:
-        """Await `stop()`; if it does not end in time or fails, `kill()`."""
-        task = asyncio.get_running_loop().create_task(put_away(stop, kill))
+    def put_away(self, stop: Callable[[], Awaitable[Any]], kill: Callable[[], None]) -> None:
+        """Await `stop()`, for a few seconds; then `kill()` what it has left."""
+        task = asyncio.get_running_loop().create_task(_put_away(stop, kill))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -30,13 +31,10 @@ class Detached:
             await asyncio.wait(self._tasks)
 
 
-async def put_away(stop: Callable[[], Awaitable[Any]], kill: Callable[[], None] | None = None) -> None:
-    """Await `stop()` for a few seconds; if it does not end in time or fails, `kill()`."""
+async def _put_away(stop: Callable[[], Awaitable[Any]], kill: Callable[[], None]) -> None:
     try:
-        async with asyncio.timeout(_MOST_S):
-            await stop()
-    except BaseException as error:  # whatever keeps a client from ending: it is not needed any more
-        if kill is not None:
-            kill()
-        if not isinstance(error, Exception):
-            raise
+        with suppress(Exception):  # whatever keeps a client from ending: it is not needed any more
+            async with asyncio.timeout(_MOST_S):
+                await stop()
+    finally:
+        kill()
