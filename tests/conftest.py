@@ -13,8 +13,10 @@ from lab import Lab, open_lab
 pytest_plugins = ["kafkaserver.fixtures"]
 
 # A slow machine is no failure: no deadline for one example, no complaint about slow generation.
-settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
-settings.load_profile("headrace")
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+# The gate says of a change whether it is right, by the same examples each time; to find others is what all else is for.
+settings.register_profile("gate", settings.get_profile("search"), derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "search"))
 
 
 @pytest.fixture(autouse=True)

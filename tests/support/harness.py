@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -88,13 +89,17 @@ def copy_of_storefront(folder: Path) -> Path:
 
 @dataclass
 class Mailbox:
-    """What the SMTP server took. `busy(n)` says whether the n-th message to come is answered with 450."""
+    """What the SMTP server took. `busy(n)` says whether the n-th message to come is answered with 450.
+
+    Unless `speaks` is set, it takes what comes and does not say so.
+    """
 
     url: str = ""
     delivered: list[str] = field(default_factory=list)
     seen: int = 0
     busy: Callable[[int], bool] = lambda _: False
     refuse: str | None = None
+    speaks: threading.Event = field(default_factory=threading.Event)
     arrived: threading.Condition = field(default_factory=threading.Condition)
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
@@ -106,7 +111,15 @@ class Mailbox:
                 return "450 4.3.2 busy"
             self.delivered.append(envelope.rcpt_tos[0])
             self.arrived.notify_all()
+        await asyncio.to_thread(self.speaks.wait)
         return "250 2.0.0 taken"
+
+    def fall_silent(self) -> None:
+        """From now on say nothing any more; return when a message was taken that is never answered."""
+        with self.arrived:
+            self.speaks.clear()
+            taken = len(self.delivered)
+        self.wait_for(taken + 1)
 
     def wait_for(self, count: int, timeout: float = 60) -> None:
         with self.arrived:
@@ -129,9 +142,11 @@ def mail_server(box: Mailbox) -> Iterator[Mailbox]:
     """A real SMTP server on a free port, that takes mail for `box`."""
     sock = socket.create_server(("127.0.0.1", 0))
     server = _MailServer(box, sock)
+    box.speaks.set()
     server.start()
     box.url = f"smtp://127.0.0.1:{server.port}"
     try:
         yield box
     finally:
+        box.speaks.set()
         server.stop()
