@@ -222,6 +222,11 @@ class Member(Protocol):
         """Give all partitions up. What was not settled goes to the next owner."""
         ...
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has its share of the group, and no rebalance that it knows of is about to change that."""
+        ...
+
 
 class Rebalance(Protocol):
     """What a member is told about its partitions. Called one at a time, and awaited before the group goes on."""

@@ -316,8 +316,10 @@ class Subscription:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing is held, in flight or unsettled, here or in a retry topic about to be followed."""
-        return not self._feed.is_behind and not any(shard.events or shard.unsettled for shard in self._shards.values())
+        """Whether nothing is held, in flight or unsettled, here or in what a rebalance or a retry topic is to bring."""
+        if self._feed.is_behind or (self._member is not None and not self._member.is_settled):
+            return False
+        return not any(shard.events or shard.unsettled for shard in self._shards.values())
 
     @property
     def watermarks(self) -> dict[Partition, int]:

@@ -42,7 +42,7 @@ class Owner:
 
 
 async def wait_until(condition, broker):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await broker.changed(0.005)
 
@@ -74,6 +74,21 @@ async def test_the_old_owner_is_asked_before_the_new_one_is_told_and_what_stays_
     else:
         assert history[:2] == [("one", "assigned", ORDERS), ("one", "revoked", ORDERS)]
         assert sorted(history[2:]) == [("one", "assigned", sorted(one.owned)), ("two", "assigned", [moved])]
+
+
+async def test_who_has_its_share_says_so_and_who_lets_go_does_not(broker, client):
+    class Telling(Owner):
+        async def revoked(self, partitions):
+            settled.append(self.member.is_settled)
+            await super().revoked(partitions)
+
+    settled = []
+    one = await Telling("one").join(broker)
+    await wait_until(lambda: one.member.is_settled, broker)
+    two = await Owner("two").join(await client())
+    await wait_until(lambda: one.member.is_settled and two.member.is_settled, broker)
+    assert settled == [False]
+    assert sorted([*one.owned, *two.owned]) == ORDERS
 
 
 async def test_what_is_settled_while_a_partition_is_revoked_reaches_the_next_owner(broker, client):

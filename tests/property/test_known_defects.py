@@ -161,6 +161,7 @@ class HangingStore:
         self.written: list[Settlement] = []
         self.left = False
         self.fails = 0
+        self.is_settled = True
 
     async def settle(self, settlement: Settlement) -> None:
         self.begun.set()
@@ -224,7 +225,7 @@ async def test_857_a_revoke_waits_for_the_settlement_under_way_and_ends_with_it(
     await asyncio.sleep(0)
     assert not revoke.done()
     store.gate.set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await revoke
     assert subscription.watermarks == {}
     assert not Progress.restore(0, store.written[-1].progress).custody.alive, "the last one says that we left in order"
@@ -238,7 +239,22 @@ async def test_826_what_was_done_is_settled_before_the_member_leaves(subscriptio
     shard.report(1, 0, [None, None, NotRun()], now_ms=0, draw=lambda: 0.0)
     store.fails = 2
     store.gate.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await subscription.close(5.0)
     assert store.written[-1].watermark == 2
     assert store.left
+
+
+async def test_a_function_whose_partitions_are_being_handed_out_anew_is_not_said_to_have_nothing_to_do(
+    subscription: Subscription,
+) -> None:
+    store: Any = subscription._store
+    store.gate.set()
+    shard = subscription._shards[PARTITION]
+    shard.offer(Fetched(PARTITION, records(range(3)), 3), 0)
+    assert not subscription.quiet
+    store.is_settled = False
+    await subscription.revoked([PARTITION])
+    assert not subscription.quiet
+    store.is_settled = True
+    assert subscription.quiet, "they went to another"

@@ -74,6 +74,11 @@ class _ObservedMember:
         await self._member.subscribe(topics)
         self._node.world.census.saw("retry topic followed")
 
+    @property
+    def is_settled(self) -> bool:
+        """See `ports.Member.is_settled`."""
+        return self._member.is_settled
+
     def pause(self, partitions: Sequence[Partition], *, paused: bool) -> None:
         """See `ports.Member.pause`."""
         self._member.pause(partitions, paused=paused)

@@ -137,6 +137,11 @@ class KafkaMember:
         await asyncio.gather(self.link.ended(), self.committer.close(), *(one.ended() for one in transactors))
 
     @property
+    def is_settled(self) -> bool:
+        """See `ports.Member.is_settled`."""
+        return self._settled_in.is_set()
+
+    @property
     def has_left(self) -> bool:
         """Whether it is no member any more, by its own doing."""
         return self._left

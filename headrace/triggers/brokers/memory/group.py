@@ -88,6 +88,11 @@ class Group:
         self._round: asyncio.Task[None] | None = None
         self._joins = 0
 
+    @property
+    def is_stable(self) -> bool:
+        """Whether no rebalance is under way."""
+        return self._round is None or self._round.done()
+
     def next_number(self) -> int:
         """A number for one more member."""
         self._joins += 1
@@ -115,7 +120,7 @@ class Group:
         self._stale = True
         self._wanted.update(wanted or {})
         self._bounced.update(bounced)
-        if self._round is None or self._round.done():
+        if self.is_stable:
             # In a context of its own: the client whose call this is may die in the middle.
             self._round = asyncio.get_running_loop().create_task(
                 self._rebalance(), name=f"rebalance of {self.name}", context=self._context.copy()
@@ -171,5 +176,5 @@ class Group:
         return self._ownership.owners.get((self.name, partition), NOBODY).member
 
     def __repr__(self) -> str:
-        state = "in a rebalance" if self._round is not None and not self._round.done() else "stable"
+        state = "stable" if self.is_stable else "in a rebalance"
         return f"<Group {self.name}: {', '.join(self.seats) or 'no members'}, {state}>"

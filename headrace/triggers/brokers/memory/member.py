@@ -106,6 +106,11 @@ class MemoryMember:
         if self._failure is not None:
             raise self._failure
 
+    @property
+    def is_settled(self) -> bool:
+        """See `ports.Member.is_settled`."""
+        return self.id in self._group.seats and self._group.is_stable
+
     # -- what the group does --------------------------------------------------------------------------------------
 
     async def let_go(self, partitions: Sequence[Partition]) -> None:

@@ -23,6 +23,11 @@ class Standing(Protocol):
         """Whether others may have taken over what it has."""
         ...
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has its share."""
+        ...
+
     def check(self) -> None:
         """Raise `BrokerError` if it is out of the group."""
         ...
@@ -117,6 +122,11 @@ class SqliteMember:
         self._left = True
         self._bell.set()
         await self._standing.leave()
+
+    @property
+    def is_settled(self) -> bool:
+        """See `ports.Member.is_settled`."""
+        return self._standing.is_settled
 
     def _check_joined(self) -> None:
         if self._left:

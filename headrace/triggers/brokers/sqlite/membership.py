@@ -98,6 +98,11 @@ class Membership:
         self._heart.urge()
 
     @property
+    def is_settled(self) -> bool:
+        """Whether it has its share, as of its last beat."""
+        return self._is_settled
+
+    @property
     def is_late(self) -> bool:
         """Whether others may have taken over what it has: then nothing new is to be begun."""
         return self._heart.is_late
