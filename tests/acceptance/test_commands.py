@@ -111,7 +111,7 @@ def test_a_signal_drains_and_ends_with_nought(shop: Shell, number: signal.Signal
         assert runtime.stderr is not None
         assert any("accepting" in line for line in iter(runtime.stderr.readline, ""))
         runtime.send_signal(number)
-        assert runtime.wait(30) == 0
+        assert runtime.wait(90) == 0
     assert len(shop.tail("accepted")) == 1
 
 
@@ -131,7 +131,7 @@ def test_a_second_signal_ends_it_at_once_and_charges_nothing(shell: Shell) -> No
         assert any("staying" in line for line in iter(runtime.stderr.readline, ""))
         runtime.send_signal(signal.SIGTERM)
         runtime.send_signal(signal.SIGINT)
-        assert runtime.wait(20) == 0
+        assert runtime.wait(90) == 0
     assert shell.tail("shop.stay.dlt") == []
     assert sum(row["lag"] for row in shell.json("lag")) == 1
 
@@ -143,7 +143,7 @@ def test_events_emitted_while_it_runs_are_handled(shop: Shell) -> None:
         shop.run("emit", "orders", '{"id": "9"}')
         assert any("accepting" in line for line in iter(runtime.stderr.readline, ""))
         runtime.send_signal(signal.SIGTERM)
-        assert runtime.wait(30) == 0
+        assert runtime.wait(90) == 0
 
 
 def test_a_backlog_brings_up_more_workers_and_events_of_one_key_keep_their_order(shell: Shell) -> None:

@@ -163,7 +163,6 @@ def test_what_is_expected_must_be_printed_in_its_order() -> None:
     assert not fits("one\n", "two\n")
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_shows_works_from_its_top_to_its_end(page: Path, tmp_path: Path, mailbox: Mailbox) -> None:
     reader = Reader(tmp_path, mailbox, page)

@@ -141,4 +141,4 @@ def test_tail_follows_what_other_processes_append(shell: Shell) -> None:
         assert json.loads(tail.stdout.readline())["data"] == 2
         shell.run("emit", "orders", "3")
         assert json.loads(tail.stdout.readline())["data"] == 3
-        assert tail.wait(30) == 0
+        assert tail.wait(90) == 0

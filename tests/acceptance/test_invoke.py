@@ -223,12 +223,12 @@ def test_a_place_where_nothing_is_is_told_with_what_there_is(shop: Shell) -> Non
     assert "the next one is at 3" in refused("compact:0:1")
 
 
-@pytest.mark.timeout(300)  # a broker is started for it
 def test_on_kafka_the_past_is_reopened_just_so(shop: Shell, kafka: KafkaServer) -> None:
     topic, app = fresh("orders"), fresh("shop")
-    shop.write("functions.py", FUNCTIONS.replace('"orders"', f'"{topic}"'))
+    seen = fresh("seen")
+    shop.write("functions.py", FUNCTIONS.replace('"orders"', f'"{topic}"').replace('"seen"', f'"{seen}"'))
     shop.environment |= {"HEADRACE_BROKER": kafka.url, "HEADRACE_APP": app}
-    shop.run("topics", "create", "seen")
+    shop.run("topics", "create", seen)
     shop.run("run", "--until-idle")  # which creates the topics
     position = shop.json("emit", topic, '{"order_id": "broken"}', "--type", "order.refunded", "--key", "k")
     place = f"{topic}:{position['partition']}:{position['offset']}"

@@ -183,5 +183,5 @@ def test_compact_goes_on_beside_a_running_runtime(shell: Shell) -> None:
         with shell.start("tail", "seen", "--from", "earliest", "-n", "1000", stdout=subprocess.DEVNULL) as tail:
             assert tail.wait(60) == 0
         runtime.send_signal(signal.SIGTERM)
-        assert runtime.wait(30) == 0
+        assert runtime.wait(90) == 0
     assert len(shell.tail("seen")) == 1000

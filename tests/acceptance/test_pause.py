@@ -71,7 +71,8 @@ def test_a_running_function_stands_still_and_goes_on(shop: Shop) -> None:
         assert (paused["function"], paused["state"]) == ("note", "paused")
         stands = shop.state(lambda one: one["state"] == "paused")
         assert f"paused by {paused['by']} at {paused['at']}" in stands["reason"]
-        shop.state(lambda one: one["state"] == "paused")
+        assert runtime.stderr is not None
+        assert any("a function is paused" in line for line in iter(runtime.stderr.readline, ""))
         shop.emit(n=2)
         assert shop.until(shop.other, 2) == [1, 2]  # the other function goes on
         assert len(shop.tail(shop.seen)) == 1

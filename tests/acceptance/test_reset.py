@@ -89,6 +89,8 @@ def test_a_group_that_runs_is_not_moved_and_attempts_are_forgotten_with_the_move
         assert "stop that" in shop.run("reset", "note", "--to", "earliest").stderr
         runtime.terminate()
         runtime.communicate()
+    while "is served by" in shop.run("reset", "note", "--to", "latest").stderr:
+        pass  # a broker that was too busy to be told goodbye waits for the session to end
     shop.run("reset", "note", "--to", "latest", "--yes")
     shop.run("run", "--until-idle")
     assert shop.handled() == []

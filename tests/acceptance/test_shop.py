@@ -178,7 +178,6 @@ def in_the_log(shop: Shell) -> int:
     return sum(row["end"] - row["lag"] for row in carts)
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_stock_and_refunds_come_out_exactly_over_kill_nine_of_workers_and_runtimes(
     storefront: Shell, seed: int

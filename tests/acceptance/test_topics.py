@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 from harness import Shell
+from kafkaclient import fresh
 from kafkaserver.source import Broker
 
 COUNT = """
@@ -94,7 +95,7 @@ def test_a_topic_is_not_deleted_under_a_running_function(shop: Shell) -> None:
         assert "is being read by group 'shop.count'" in refused.stderr
         assert str(runtime.pid) in refused.stderr
         runtime.kill()  # a dead one does not hold it
-        runtime.wait(30)
+        runtime.wait(90)
     shop.run("topics", "delete", "orders", "--yes")
 
 
@@ -123,7 +124,7 @@ def test_an_event_without_a_key_for_a_compacted_topic_is_refused_where_it_is_emi
 
 def test_on_kafka_the_same_words_do_the_same(shell: Shell, kafka: Broker) -> None:
     shell.environment["HEADRACE_BROKER"] = f"kafka://{kafka.bootstrap}"
-    name = "acceptance.topics.words"
+    name = fresh("words")
     made = shell.json("topics", "create", name, "--partitions", "2", "--retention", "7d")
     assert (made["partitions"], made["retention_ms"], made["retention_bytes"]) == (2, 7 * 86_400_000, None)
     altered = shell.json("topics", "alter", name, "--retention", "forever", "--cleanup", "compact", "--partitions", "3")
@@ -141,4 +142,4 @@ def test_the_runtime_ends_in_order_after_all_of_this(shop: Shell) -> None:
         assert any("serving" in line for line in iter(runtime.stderr.readline, ""))
         shop.run("topics", "alter", "orders", "--retention", "2h")
         runtime.send_signal(signal.SIGTERM)
-        assert runtime.wait(30) == 0
+        assert runtime.wait(90) == 0

@@ -20,7 +20,7 @@ from headrace.runtime.ports import Append, Assigned, Fetched, Member, Partition,
 from headrace.triggers.brokers.memory import Disk, MemoryLog
 from headrace.triggers.brokers.sqlite import SqliteLog
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 Open = Callable[[], Awaitable[Store]]
 

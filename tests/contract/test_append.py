@@ -116,14 +116,14 @@ async def test_reading_an_unknown_topic_or_partition_is_refused(broker):
 async def test_a_reader_is_told_of_what_was_appended_after_its_last_read(broker, order):
     await broker.read(("orders", 0), 0, 1)
     await broker.append([order(b"x")])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await broker.changed(60)
 
 
 async def test_a_waiting_reader_is_woken_by_an_append(broker, order):
     waiting = asyncio.create_task(broker.changed(60))
     await broker.append([order(b"x")])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await waiting
 
 
@@ -132,13 +132,13 @@ async def test_a_waiting_reader_is_woken_by_another_client(broker, client, order
     await broker.read(("orders", 0), 0, 1)
     waiting = asyncio.create_task(broker.changed(60))
     await other.append([order(b"x")])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await waiting
 
 
 async def test_waiting_for_a_change_ends_by_itself(broker):
     await broker.read(("orders", 0), 0, 1)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await broker.changed(0.01)
 
 

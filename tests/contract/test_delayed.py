@@ -35,7 +35,7 @@ def arrived():
     """Reads a partition until `count` records are there, and sees to it that none is there before `due`."""
 
     async def read(store, count: int, due: int = 0, partition=ORDERS) -> list[bytes]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 records = (await store.read(partition, 0, 1000)).records
                 assert not records or now_ms() >= due

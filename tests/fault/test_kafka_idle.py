@@ -28,7 +28,7 @@ def look(order: dict) -> None: ...
 """
 
 
-@pytest.mark.timeout(1800 if SOAK else 120)
+@pytest.mark.timeout(1800 if SOAK else 600)
 @pytest.mark.parametrize("guarantee", ["at-least-once", "effectively-once"])
 def test_an_idle_runtime_with_a_long_past_is_small_and_quiet(
     own_kafka: KafkaServer, tmp_path: Path, guarantee: str

@@ -27,7 +27,6 @@ def order(number: int) -> dict[str, object]:
     return {"order_id": f"order-{number}", "email": f"c{number % 40}@customers.example", "total": 1 + number}
 
 
-@pytest.mark.timeout(300)
 def test_after_kill_nine_each_order_has_exactly_one_email_sent(tmp_path: Path, mailbox: Mailbox) -> None:
     shell = Shell(
         tmp_path,

@@ -28,7 +28,7 @@ def handle(order: dict) -> None:
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs /proc"),
-    pytest.mark.timeout(1800 if BACKLOG > 100_000 else 300),
+    pytest.mark.timeout(1800 if BACKLOG > 100_000 else 600),
 ]
 
 

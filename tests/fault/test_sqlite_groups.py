@@ -16,7 +16,6 @@ LONG = "session=600"  # nothing is taken over by the lease within the test's pat
 FENCED = "another runtime took the partition over"
 TAKEN = "partitions were not given up in time, and are taken"
 
-pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture

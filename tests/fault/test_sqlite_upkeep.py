@@ -234,7 +234,7 @@ async def test_the_runtime_does_the_chores_and_a_producer_does_none(tmp_path, ca
 
     await log.join("app.f", ["orders"], Group())
     start = 0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while start == 0:
             start = (await log.topics())["orders"].bounds[0].start
             await log.changed(0.05)
@@ -259,7 +259,7 @@ async def test_a_failing_round_is_told_once_and_tried_again(tmp_path, monkeypatc
     monkeypatch.setattr(chores, "do", fail)
     upkeep = Upkeep(log.path, log.path.with_name("log.db.run"), every_s=0.01)
     upkeep.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await rounds.wait()
     assert "in trouble" in repr(upkeep)
     await upkeep.close()
@@ -274,7 +274,7 @@ async def test_upkeep_that_is_closed_in_the_middle_leaves_whole_slices(tmp_path)
         await log.append([Append("orders", 0, 0, None, b"x", b"") for _ in range(1000)])
     upkeep = Upkeep(log.path, log.path.with_name("log.db.run"))
     upkeep.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await log.topics())["orders"].bounds[0].start == 0:
             await log.changed(0.01)
     await upkeep.close()
@@ -295,7 +295,7 @@ async def test_the_wal_is_told_of_when_something_keeps_it_from_being_reset(tmp_p
             await log.append([Append("orders", 0, 0, None, b"x" * 1000, b"") for _ in range(200)])
         upkeep = Upkeep(log.path, log.path.with_name("log.db.run"), every_s=0.01)
         upkeep.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while upkeep.rounds < 3:
                 await log.changed(0.01)
         await upkeep.close()

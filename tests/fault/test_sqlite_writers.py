@@ -66,7 +66,7 @@ async def test_of_three_that_write_without_pause_none_starves_and_none_finds_it_
     assert max(len(list(turns)) for _, turns in groupby(order[begun:ended])) < 120
 
 
-@pytest.mark.timeout(3600 if SOAK else 120)
+@pytest.mark.timeout(3600 if SOAK else 600)
 async def test_commits_checkpoints_and_opening_by_four_processes_leave_the_log_whole(tmp_path):
     fast = Path("/dev/shm")
     directory = tmp_path if not os.access(fast, os.W_OK) else fast / f"headrace-{os.getpid()}"

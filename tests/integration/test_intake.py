@@ -64,7 +64,7 @@ async def test_an_error_nobody_thought_of_is_a_state_with_its_reason_and_fetchin
         engine = engine_of(shop, log, [states])
         try:
             await engine.open()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while (await log.topics())["seen"].bounds[0].end == 0:
                     await log.changed(1.0)
         finally:

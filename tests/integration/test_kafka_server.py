@@ -54,7 +54,7 @@ async def create(bootstrap: str, *topics: str) -> None:
 
 
 async def write(bootstrap: str, topic: str, *values: bytes, **options: Any) -> None:
-    async with asyncio.timeout(30), producing(bootstrap, **options) as producer:
+    async with asyncio.timeout(60), producing(bootstrap, **options) as producer:
         for value in values:
             await producer.send_and_wait(topic, value)
 
@@ -64,7 +64,7 @@ async def read(bootstrap: str, topic: str, last: bytes) -> list[bytes | None]:
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     consumer.assign([TopicPartition(topic, 0)])
     values: list[bytes | None] = []
-    async with asyncio.timeout(30), consumer:
+    async with asyncio.timeout(60), consumer:
         while last not in values:
             values.append((await consumer.getone()).value)
     return values

@@ -63,7 +63,7 @@ def emitter(log) -> Iterator[Emitter]:
 
 
 async def next_value(log: SqliteLog, offset: int) -> str:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (records := (await log.read(("t", 0), offset, 1)).records):
             await log.changed(NEVER)
     return records[0].value.decode()
@@ -106,7 +106,7 @@ async def test_when_the_folder_of_the_bells_is_removed_the_net_brings_them_and_t
         await emitter.emit(f"{n}")
         assert await waiting == f"{n}"
     waiting = asyncio.create_task(next_value(log, 6))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not bells(log):
             await asyncio.to_thread(os.sched_yield)
     monkeypatch.setattr(watch, "_NET", NEVER)

@@ -54,7 +54,7 @@ class Shell:
             text=True,
             input=stdin,
             capture_output=True,
-            timeout=100,
+            timeout=300,
             check=False,
         )
         if code is not None:
@@ -121,7 +121,7 @@ class Mailbox:
             taken = len(self.delivered)
         self.wait_for(taken + 1)
 
-    def wait_for(self, count: int, timeout: float = 60) -> None:
+    def wait_for(self, count: int, timeout: float = 120) -> None:
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.delivered) >= count, timeout), f"only {len(self.delivered)}"
 
@@ -130,7 +130,7 @@ class _MailServer(Controller):
     """aiosmtpd's threaded server, on a socket that was bound before, so that nobody can take its port."""
 
     def __init__(self, box: Mailbox, sock: socket.socket) -> None:
-        super().__init__(box, hostname="127.0.0.1", port=sock.getsockname()[1])
+        super().__init__(box, hostname="127.0.0.1", port=sock.getsockname()[1], ready_timeout=60)
         self._sock = sock
 
     def _create_server(self) -> Any:

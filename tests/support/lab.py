@@ -20,7 +20,7 @@ from headrace.sandbox.process import Death, Line, Worker, WorkerSpec, Zygote
 from headrace.sandbox.target import find_target
 from headrace.sandbox.wire import Chunk, Outlet, Report, Task
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 MISSING: Any = object()  # in the place of an outcome while those of later events have come
 
 PREAMBLE = """\

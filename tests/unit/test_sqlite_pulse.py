@@ -96,7 +96,7 @@ async def test_a_vigil_is_woken_by_an_end_and_by_no_other(tmp_path: Path):
         await asyncio.sleep(0)
     assert not ended.is_set()
     pulses["one"].end(unlink=False)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await ended.wait()
     vigil.close()
 

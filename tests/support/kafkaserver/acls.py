@@ -21,7 +21,7 @@ _NAMED = (
 OPERATIONS = {name: number for number, name in enumerate(_NAMED, start=2)}
 ALLOW = 3
 ITERATIONS = 4096
-PATIENCE = 10.0  # seconds until a rule is in force
+PATIENCE = 60.0  # seconds until a rule is in force
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 
@@ -13,7 +14,14 @@ LOWEST, HIGHEST = 20_000, 30_000
 
 def free_ports(count: int) -> list[int]:
     """Different ports of 127.0.0.1 that nothing listens on."""
-    return [port for port in random.sample(range(LOWEST, HIGHEST), 20 * count) if is_free(port)][:count]
+    return [port for port in random.sample(_ours(), 20 * count) if is_free(port)][:count]
+
+
+def _ours() -> range:
+    """Each process of a test run draws from its own: what is free to one, another may be about to bind."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    width = (HIGHEST - LOWEST) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return range(LOWEST + number * width, LOWEST + (number + 1) * width)
 
 
 def is_free(port: int) -> bool:

@@ -58,6 +58,8 @@ class BrokerProcess:
                 self.send(signal.SIGKILL)
                 raise BrokerFailed(f"the broker did not answer within {START:.0f} s\n{self.tail()}") from None
             raise BrokerFailed(f"the broker ended with code {code} instead of starting\n{self.tail()}")
+        if not self.running:
+            raise BrokerFailed(f"another server answers on port {port}, which this broker was to have\n{self.tail()}")
 
     def stop(self) -> None:
         """End it cleanly; after 30 s by force. Returns when it is gone."""

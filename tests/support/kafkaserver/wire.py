@@ -6,7 +6,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-PATIENCE = 5.0  # seconds for connecting, and for each read
+PATIENCE = 30.0  # seconds for connecting, and for each read
 
 
 def string(text: str | None) -> bytes:

@@ -116,7 +116,7 @@ async def played(script: Script, changes: Sequence[set[Kind]]) -> object:
         loads.changed(kinds)
     for gate in script.gates:
         gate.set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         done = await script.done.get()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -138,7 +138,7 @@ async def test_a_load_that_hangs_is_given_up_once_files_have_changed() -> None:
     loads.changed({Kind.CODE})
     await script.loading.wait()
     loads.changed({Kind.SETTINGS})
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await script.done.get() == "served"
     assert script.kinds == [{Kind.CODE}, {Kind.CODE, Kind.SETTINGS}]
     running.cancel()
@@ -157,7 +157,7 @@ async def test_a_load_that_takes_long_is_told_once_and_waited_for(monkeypatch: p
     loads = Loads(script, slow, Settling(0.01))
     running = asyncio.ensure_future(loads.run())
     loads.changed({Kind.CODE})
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await script.done.get() == "served"
     assert told == ["slow"]
     running.cancel()

@@ -88,7 +88,7 @@ class Told:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def next(self) -> set[Kind]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             return await self.kinds.get()
 
 
