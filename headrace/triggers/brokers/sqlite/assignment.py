@@ -14,9 +14,11 @@ def assign(
     """The member for each partition; one whose topic nobody subscribes to is left out.
 
     `partitions` are topics by number, `members` the topics each subscribes to. Nobody's share is larger by more than
-    one than that of another who could have a partition of it. `owners` keep theirs but for that; among moves that even
-    as much, those to where a partition was `meant` to go already are preferred.
+    one than that of another who could have a partition of it. `owners` keep theirs but for that. What was `meant` to go
+    elsewhere already goes there if that does: what was made once and is even is not made anew while it is carried out.
     """
+    if (before := _as_meant(partitions, members, {**owners, **meant})) is not None:
+        return before
     shares = _Shares(partitions, members)
     free = []
     for number, topic in partitions.items():
@@ -30,6 +32,20 @@ def assign(
     while (move := shares.best_move()) is not None:
         shares.move(*move, meant)
     return shares.target
+
+
+def _as_meant(
+    partitions: Mapping[int, str], members: Mapping[str, Collection[str]], meant: Mapping[int, str]
+) -> dict[int, str] | None:
+    """That very assignment, if it leaves nothing out and is even."""
+    shares = _Shares(partitions, members)
+    for number, topic in partitions.items():
+        name = meant.get(number, "")
+        if name in shares.able[topic]:
+            shares.give(number, name)
+        elif shares.able[topic]:
+            return None
+    return shares.target if shares.best_move() is None else None
 
 
 class _Shares:
