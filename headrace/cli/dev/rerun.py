@@ -25,7 +25,7 @@ from headrace.sandbox.manifest import FunctionSpec
 from headrace.sandbox.wire import Origin
 
 _MOST = 1000
-_SETTLED_S = 2.0
+_SETTLED_S = 20.0
 
 _Key = tuple[str, Partition, int]
 
@@ -107,7 +107,7 @@ class Rerun:
         spec = subscription.spec
         if (topic := dead_letter_topic(self._app, spec)) is None:
             tell(f"{failed} cannot be rerun: {spec.name} discards what it cannot handle; emit it again")
-        elif (letter := await self._letter_soon(failed, topic)) is None:
+        elif (letter := await self._letter_soon(failed, topic, subscription)) is None:
             tell(f"{failed} cannot be rerun: there is no open dead letter of it in {topic!r}")
         elif await original_of(letter, self._store) is None:
             tell(f"{failed} cannot be rerun: its value was too large for a dead letter, and the original is gone")
@@ -117,12 +117,14 @@ class Rerun:
             await self._redriving.send(spec.name, [topic, *spec.topics], [letter], said, now_ms)
             subscription.look_for_retries()
 
-    async def _letter_soon(self, failed: Failed, topic: str) -> DeadLetter | None:
+    async def _letter_soon(self, failed: Failed, topic: str, subscription: Subscription) -> DeadLetter | None:
         """The newest dead letter of the event that is open; what was told of just now may not be settled yet."""
         last_s = time.monotonic() + _SETTLED_S
-        while (letter := await self._letter(failed, topic)) is None and time.monotonic() < last_s:
+        while True:
+            settled = subscription.quiet or time.monotonic() > last_s
+            if (letter := await self._letter(failed, topic)) is not None or settled:
+                return letter
             await self._store.changed(0.1)
-        return letter
 
     async def _letter(self, failed: Failed, topic: str) -> DeadLetter | None:
         origin, closed = Origin(*failed.partition, failed.offset), (await control_of(self._store, self._app)).letters
