@@ -255,7 +255,7 @@ def test_ctrl_z_does_not_leave_a_debugger_behind(shop: Shell) -> None:
 def test_lines_can_be_edited_and_the_terminal_is_left_as_it_was(shop: Shell) -> None:
     pytest.importorskip("readline")
     with on_terminal(shop, *debug("look", "1", "--json"), stdout=subprocess.PIPE) as terminal:
-        before = terminal.settings
+        before = terminal.found
         terminal.prompted()
         assert terminal.settings != before, "the debugger reads key by key"
         terminal.type("p 12\x1b[D\x1b[D4\n")  # twice the arrow to the left
@@ -269,11 +269,10 @@ def test_lines_can_be_edited_and_the_terminal_is_left_as_it_was(shop: Shell) -> 
 
 def test_a_worker_that_ends_leaves_the_terminal_as_it_was(shop: Shell) -> None:
     with on_terminal(shop, *debug("end")) as terminal:
-        before = terminal.settings
-        terminal.answer("c")
+        terminal.answer("import os; os.kill(os.getpid(), 9)")  # at the prompt, where keys are read one by one
         terminal.until("crashed in ")
         assert terminal.wait() == 1
-    assert before is not None
+        assert terminal.settings == terminal.found
 
 
 def test_a_sample_and_a_past_event_are_debugged_the_same_way(shop: Shell) -> None:

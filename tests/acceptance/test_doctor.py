@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -48,9 +47,10 @@ def test_a_log_that_is_there_is_opened(shop: Shell) -> None:
     assert "1 topics" in checks(shop)["broker"]["found"]
 
 
-def test_what_will_not_work_is_named_and_exits_with_one(shop: Shell) -> None:
+def test_what_will_not_work_is_named_and_exits_with_one(shop: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SMTP_URL", raising=False)
     del shop.environment["SMTP_URL"]
-    assert "SMTP_URL" in checks(shop, code=1)["target"]["found"] if "SMTP_URL" not in os.environ else True
+    assert "SMTP_URL" in checks(shop, code=1)["target"]["found"]
     shop.write("functions.py", "import nothing_of_that_name\n")
     assert "nothing_of_that_name" in checks(shop, code=1)["target"]["found"]
     assert checks(shop, "no.py", code=1)["target"]["verdict"] == "failed"

@@ -17,7 +17,6 @@ FENCED = "another runtime took the partition over"
 TAKEN = "partitions were not given up in time, and are taken"
 
 
-
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[SqliteFleet]:
     with SqliteFleet(tmp_path / "shop") as fleet:

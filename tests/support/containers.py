@@ -42,8 +42,11 @@ class Engine:
         engine = cls(program, f"localhost/headrace-test:{uuid4().hex[:8]}")
         base = os.environ.get("HEADRACE_TEST_BASE_IMAGE")
         words = [*(["--build-arg", f"BASE={base}"] if base else []), *engine.build_words]
-        built = engine.call("build", *words, "-t", engine.image, str(ROOT), timeout=600)
-        if built.returncode:
+        for _ in range(2):  # what it downloads may fail to come
+            built = engine.call("build", *words, "-t", engine.image, str(ROOT), timeout=600)
+            if not built.returncode:
+                break
+        else:
             raise NoEngine(f"{program} cannot build the image: {built.stderr.strip()[-600:]}")
         return engine
 
@@ -114,11 +117,13 @@ class Container:
         with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as following:
             assert following.stdout is not None
             seen = []
-            for line in following.stdout:  # until it has it, or the container ends
-                seen.append(line)
-                if text in line:
-                    following.kill()
-                    return
+            try:
+                for line in following.stdout:  # until it has it, or the container ends
+                    seen.append(line)
+                    if text in line:
+                        return
+            finally:
+                following.kill()
         raise AssertionError(f"{text!r} was not printed: {''.join(seen)}")
 
     @property

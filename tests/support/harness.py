@@ -39,7 +39,7 @@ class Shell:
     def start(self, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
         """A running command; killed at the end if it still runs, so that a failing test does not hang on it."""
         command = [sys.executable, *self.program, *arguments]
-        with subprocess.Popen(command, cwd=self.folder, env=self.env, text=True, **options) as process:
+        with subprocess.Popen(command, cwd=self.folder, text=True, **{"env": self.env, **options}) as process:
             try:
                 yield process
             finally:

@@ -29,7 +29,10 @@ _LOOKS = re.compile(r"\x1b\[[0-9;]*m")
 class Terminal:
     """`headrace`, the foreground job of a little shell, whose terminal is ours."""
 
-    def __init__(self, process: subprocess.Popen[bytes], ours: int, theirs: int, told: TextIO) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], ours: int, theirs: int, told: TextIO, found: list[Any]
+    ) -> None:
+        self.found = found  # the settings before the command was started
         self._process = process
         self._told = told
         self.pid = int(told.readline())
@@ -155,6 +158,7 @@ def on_terminal(shell: Shell, *arguments: str, columns: int = 160, stdout: int |
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     tell, told = os.pipe()
+    found = termios.tcgetattr(theirs)
     command = [sys.executable, "-c", _SHELL, str(told), sys.executable, *shell.program, *arguments]
     with subprocess.Popen(
         command,
@@ -167,7 +171,7 @@ def on_terminal(shell: Shell, *arguments: str, columns: int = 160, stdout: int |
         pass_fds=[told],
     ) as process:
         os.close(told)
-        terminal = Terminal(process, ours, theirs, os.fdopen(tell))
+        terminal = Terminal(process, ours, theirs, os.fdopen(tell), found)
         try:
             yield terminal
         finally:
