@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import shutil
 import signal
 import sqlite3
 import subprocess
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -64,27 +66,37 @@ def test_a_backup_is_a_log_by_itself(shell: Shell) -> None:
 def test_a_backup_under_load_is_a_prefix_of_each_partition_with_the_progress_that_fits(shell: Shell) -> None:
     shell.write("functions.py", COPY)
     emit(shell, 2000)
-    backups = []
+    over = threading.Event()
+    backups = [shell.folder / f"backup-{n}.db" for n in range(3)]
     with shell.start("run", stderr=subprocess.PIPE) as runtime:
         assert runtime.stderr is not None
         assert any("serving" in line for line in iter(runtime.stderr.readline, ""))
-        lines = "".join(json.dumps({"n": n}) + "\n" for n in range(20_000))
         with shell.start("emit", "orders", "-", stdin=subprocess.PIPE, stderr=subprocess.PIPE) as producer:
-            assert producer.stdin is not None
-            for n, part in enumerate((lines[:100_000], lines[100_000:200_000], lines[200_000:])):
-                producer.stdin.write(part)
-                producer.stdin.flush()
-                shell.run("log", "backup", f"backup-{n}.db")
-                backups.append(shell.folder / f"backup-{n}.db")
-            producer.stdin.close()
+            writing = threading.Thread(target=write_until, args=(over, producer))
+            writing.start()
+            for backup in backups:
+                shell.run("log", "backup", backup.name)
+            over.set()
+            writing.join()
             assert producer.wait(60) == 0
         runtime.send_signal(signal.SIGTERM)
         assert runtime.wait(60) == 0
-    for backup in backups:
-        asyncio.run(compare(backup, log_of(shell)))
+    sizes = [asyncio.run(compare(one, log_of(shell))) for one in backups]
+    assert sizes[0] < sizes[1] < sizes[2], "events came all the time"
 
 
-async def compare(backup: Path, original: Path) -> None:
+def write_until(over: threading.Event, producer: subprocess.Popen[str]) -> None:
+    """Have events emitted without a pause."""
+    assert producer.stdin is not None
+    for n in itertools.count():
+        producer.stdin.write(json.dumps({"n": n}) + "\n")
+        if over.is_set():
+            producer.stdin.close()
+            return
+
+
+async def compare(backup: Path, original: Path) -> int:
+    """Check that a backup is a prefix of the log; how many orders it has."""
     with closing(sqlite3.connect(backup)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("SELECT count(*) FROM member").fetchone() == (0,)
@@ -104,8 +116,10 @@ async def compare(backup: Path, original: Path) -> None:
         settled += lag.committed
     seen = sum(bounds.end for bounds in (await copy.topics())["seen"].bounds)
     assert seen >= settled, "what is settled has its emits in the same copy"
+    orders = sum(bounds.end for bounds in (await copy.topics())["orders"].bounds)
     await copy.close()
     await log.close()
+    return orders
 
 
 def test_check_says_that_a_log_is_sound_and_what_it_is(shell: Shell) -> None:

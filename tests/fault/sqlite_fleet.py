@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -146,19 +147,12 @@ def _is_frozen_outside(runtime: Runtime, turnstile: int) -> bool:
     runtime.send(signal.SIGSTOP)
     # It goes on for a moment, and may take the turnstile in it.
     wait_for(lambda: runtime.threads <= {"T"}, "all threads of the runtime to be stopped")
-    try:
-        # Others hold it for a moment only: whoever holds it for long is the one that was stopped.
-        wait_for(lambda: _passes(turnstile), "a turn", patience_s=1.0)
-    except AssertionError:
+    # Others hold it for a moment only: whoever holds it for long is the one that was stopped.
+    queued = threading.Thread(target=fcntl.flock, args=(turnstile, fcntl.LOCK_EX))
+    queued.start()
+    queued.join(1.0)
+    if not (passed := not queued.is_alive()):
         runtime.send(signal.SIGCONT)
-        return False
-    return True
-
-
-def _passes(turnstile: int) -> bool:
-    try:
-        fcntl.flock(turnstile, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        queued.join()
     fcntl.flock(turnstile, fcntl.LOCK_UN)
-    return True
+    return passed

@@ -1,8 +1,8 @@
 """A process that writes to a log with others, one record per commit.
 
-Usage: sqlite_writers.py DB NAME COMMITS PAGES OPENS. Prints `ready`, waits for a line, and writes until there are
-COMMITS commits of its own (0: until stdin ends), opening the log anew OPENS times on the way; checkpoints come every
-PAGES pages (0: as ever). Prints how many commits it made.
+Usage: sqlite_writers.py DB NAME COMMITS PAGES OPENS. Opens the log once, prints `ready`, waits for a line, and
+writes until there are COMMITS commits of its own (0: until stdin ends), opening the log anew OPENS times on the way;
+checkpoints come every PAGES pages (0: as ever). Prints how many commits it made.
 """
 
 from __future__ import annotations
@@ -26,11 +26,17 @@ async def write(path: str, name: str, commits: int, opens: int, over: threading.
     return count
 
 
+async def open_once(path: str) -> None:
+    """What takes time at first: the imports, the libraries, a look at the log."""
+    await (await SqliteLog.open(path)).close()
+
+
 def main(path: str, name: str, commits: str, pages: str, opens: str) -> None:
     if int(pages):
         # Small checkpoints, and nothing waits for the disk: many more chances to go wrong in a second.
         files._DURABLE = f"PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint={pages};"
     over = threading.Event()
+    asyncio.run(open_once(path))
     print("ready", flush=True)
     sys.stdin.readline()
     if commits == "0":

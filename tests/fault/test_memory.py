@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from fault.kafka_watch import wait_for
 from fault.soak_results import SOAK, keep
 from harness import Shell
 
@@ -50,7 +51,10 @@ def value_of(path: Path, name: str) -> int:
 
 
 def family_of(pid: int) -> list[int]:
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    try:
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []  # it has ended since it was named
     return [pid, *(member for child in children for member in family_of(child))]
 
 
@@ -99,8 +103,8 @@ def test_parent_zygote_and_an_idle_worker_are_small_together(shop: Shell) -> Non
     with shop.start("run", stderr=subprocess.PIPE) as runtime:
         until(runtime, "serving")
         asyncio.run(caught_up_one(shop.folder / ".headrace" / "log.db"))
+        wait_for(lambda: len(family_of(runtime.pid)) == 3, "parent, zygote and worker to be alone")
         family = family_of(runtime.pid)
-        assert len(family) == 3, "parent, zygote, worker"
         resident = [value_of(Path(f"/proc/{pid}/status"), "VmRSS") for pid in family]
         proportional = [value_of(Path(f"/proc/{pid}/smaps_rollup"), "Pss") for pid in family]
         runtime.send_signal(signal.SIGTERM)

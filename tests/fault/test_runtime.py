@@ -128,7 +128,7 @@ async def test_attempts_are_bounded_across_kill_nine_of_the_runtime(shop: Shell)
     shop.write(
         "functions.py",
         "from headrace import function, Retry, Context\n"
-        '@function("orders", retry=Retry(attempts=4, delay=2.0, factor=1.0, jitter="none"))\n'
+        '@function("orders", retry=Retry(attempts=4, delay=5.0, factor=1.0, jitter="none"))\n'
         "def fail(order: dict, ctx: Context) -> None:\n"
         '    print("this is attempt", ctx.attempt, flush=True)\n'
         '    raise ValueError("always")\n',

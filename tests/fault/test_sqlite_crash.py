@@ -111,9 +111,8 @@ async def test_what_was_due_is_there_once_wherever_the_one_that_promotes_it_dies
     path = tmp_path / "log.db"
     log = await fresh(path)
     await log._promoter.close()
-    await log.append(
-        [Append("out", n % 2, 0, None, b"%d" % n, b"", time.time_ns() // 1_000_000 + 50) for n in range(6)]
-    )
+    due_ms = time.time_ns() // 1_000_000 + 2000
+    await log.append([Append("out", n % 2, 0, None, b"%d" % n, b"", due_ms) for n in range(6)])
     await log.close()
     original = path.read_bytes()
     for n in range(100):

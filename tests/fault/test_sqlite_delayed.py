@@ -81,8 +81,9 @@ def check(path: Path) -> None:
 
 async def test_none_is_early_none_lost_and_none_twice_with_two_that_promote(log):
     promoters = Promoters(log.path)
-    for some in appends(random.Random(1), time.time_ns() // 1_000_000, 1500):
-        await log.append([some])
+    timers = appends(random.Random(1), time.time_ns() // 1_000_000, 1500)
+    for first in range(0, len(timers), 5):
+        await log.append(timers[first : first + 5])
     await until_all_are_there(log)
     promoters.close()
     check(log.path)

@@ -45,7 +45,8 @@ class Producer:
     def kill(self) -> list[list[str]]:
         """Kill it; what it had said and was not yet heard. A last line cut short is no acknowledgement."""
         self._process.kill()
-        rest, _ = self._process.communicate()
+        with self._process as ended:  # not communicate(), which passes over what readline() has read ahead
+            rest = ended.stdout.read()
         return [line.split() for line in rest.splitlines(keepends=True) if line.endswith("\n")]
 
 

@@ -121,7 +121,7 @@ async def test_the_file_shrinks_to_little_more_than_what_lives_in_it_while_two_w
         await until(log, lambda: all(now.acknowledged > then for now, then in zip(writers, before, strict=True)))
         with closing(Bench.open(log.path)) as bench:  # what was free a moment ago and is used up is no waste
             await asyncio.to_thread(chores.do, bench, time.time_ns() // 1_000_000)
-            assert space.fold(bench) or space.wal_bytes(log.path) >= 0
+            space.fold(bench)
         assert space.size_of(log.path) < full / 3
         assert space.size_of(log.path) < 1.3 * live_bytes(log.path)
         written = sum([await writer.end() for writer in writers])
@@ -144,7 +144,7 @@ async def test_under_load_nothing_is_lost_that_is_not_counted_and_nothing_is_dou
     shell.write("functions.py", COPY)
     path = folder / ".headrace" / "log.db"
     log = await SqliteLog.open(path)
-    await log.ensure([TopicSpec("orders", 2, retention_bytes=60_000), TopicSpec("seen", 1)])
+    await log.ensure([TopicSpec("orders", 2, retention_bytes=30_000), TopicSpec("seen", 1)])
     async with AsyncExitStack() as stack:
         runtime = stack.enter_context(shell.start("run", stderr=subprocess.PIPE))
         assert runtime.stderr is not None

@@ -60,10 +60,11 @@ async def test_of_three_that_write_without_pause_none_starves_and_none_finds_it_
     with closing(sqlite3.connect(path)) as plain:
         order = [bytes(v[:1]) for (v,) in plain.execute("SELECT v FROM record ORDER BY ats, id")]
     assert Counter(order) == {b"a": 400, b"b": 400, b"c": 400}
-    # While all three wrote, nobody had a tenth of all turns in a row: a lock that starves gives hundreds.
+    # While all three wrote, nobody had a fifth of all turns in a row: a lock that starves gives all of its turns.
     begun = max(order.index(name) for name in (b"a", b"b", b"c"))
     ended = min(len(order) - order[::-1].index(name) for name in (b"a", b"b", b"c"))
-    assert max(len(list(turns)) for _, turns in groupby(order[begun:ended])) < 120
+    assert begun < ended, "all three wrote at once"
+    assert max(len(list(turns)) for _, turns in groupby(order[begun:ended])) < 250
 
 
 @pytest.mark.timeout(3600 if SOAK else 600)

@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.functions.errors import BrokerError
@@ -151,6 +151,7 @@ async def test_a_pass_that_is_cut_short_anywhere_brings_nothing_back(tmp_path):
     await log.close()
 
 
+@settings(max_examples=40)  # each is dozens of synced commits
 @given(
     st.lists(st.tuples(st.sampled_from("abcdef"), st.none() | st.binary(max_size=3)), max_size=40),
     st.lists(st.integers(0, 40), max_size=4),

@@ -111,7 +111,9 @@ class Mailbox:
                 return "450 4.3.2 busy"
             self.delivered.append(envelope.rcpt_tos[0])
             self.arrived.notify_all()
-        await asyncio.to_thread(self.speaks.wait)
+            speaks = self.speaks.is_set()
+        if not speaks:
+            await asyncio.to_thread(self.speaks.wait)
         return "250 2.0.0 taken"
 
     def fall_silent(self) -> None:

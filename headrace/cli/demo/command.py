@@ -60,8 +60,10 @@ def command(orders: int, as_json: bool) -> int:
     The mail server is busy now and then, one order is broken, and some are shipped and cancelled. A copy of the example
     with a fresh log is made for it and kept, so that you can look at what happened.
     """
+    from headrace.cli.logs import configure_logs  # noqa: PLC0415
     from headrace.sandbox.temporary import temporary_folder  # noqa: PLC0415
 
+    configure_logs(as_json=as_json)
     folder = temporary_folder("headrace-demo-")
     tally = asyncio.run(_demo(orders, folder, quiet=as_json))
     print_json({**asdict(tally), "right": tally.right}) if as_json else _print(tally)
