@@ -87,6 +87,7 @@ class Deadlines:
         self._loop = loop
         loop.set_task_factory(_attributed)  # type: ignore[arg-type]  # typeshed knows it for plain coroutines only
         signal.signal(signal.SIGALRM, self._on_alarm)
+        self._page.looked(time.monotonic_ns())  # an event may hold the interpreter before the watch comes to look
         start_thread(self._run)
 
     # -- the main thread ----------------------------------------------------------------------------------------------

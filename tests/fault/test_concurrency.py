@@ -164,6 +164,25 @@ async def test_who_holds_the_interpreter_among_others_cannot_be_named(lab: Lab) 
     assert len(death.running) > 1
 
 
+async def test_who_holds_the_interpreter_before_the_watch_first_looked_cannot_be_named(lab: Lab) -> None:
+    worker, ear = await lab.start(
+        """
+        sys.setswitchinterval(1000)
+
+        @function("orders", concurrency=3, timeout=0.3)
+        async def handle(data: dict) -> None:
+            if data:
+                ctypes.PyDLL(None).sleep(1000)
+            await asyncio.Event().wait()
+        """
+    )
+    chunk = lab.chunk(task(offset=0), task(offset=1), task(BAD, offset=2))
+    worker.send(chunk)
+    death = await ear.death()
+    assert (death.reason, death.culprits) == ("timeout", ())
+    assert death.running == tuple((chunk.id, n) for n in range(3))
+
+
 async def test_who_holds_the_interpreter_alone_is_named(lab: Lab) -> None:
     worker, ear = await lab.start(
         """
