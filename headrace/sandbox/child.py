@@ -128,6 +128,7 @@ class Worker:
         self._pipes: list[asyncio.BaseTransport] = []
         self._timer: asyncio.TimerHandle | None = None
         self._heard = 0.0
+        self._gone = asyncio.Event()
         self._stopping = False
         self._killed: tuple[Reason, str] | None = None
         self._late: list[Slot] = []
@@ -204,8 +205,8 @@ class Worker:
         self.end("stopped", "killed on request")
 
     def end(self, reason: Reason, detail: str) -> None:
-        """Kill it for `reason`, unless it is killed already."""
-        if self._killed is None and not self.death.done():
+        """Kill it for `reason`, unless it is killed already, or has ended by itself: its status will say how."""
+        if self._killed is None and not self._gone.is_set():
             self._killed = (reason, detail)
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._seat.pidfd, signal.SIGKILL)
@@ -273,10 +274,9 @@ class Worker:
 
     async def _live(self) -> None:
         """From the first breath to the last word: `died` is called when all that the worker wrote has come."""
-        gone = asyncio.Event()
-        self._loop.add_reader(self._seat.pidfd, gone.set)
+        self._loop.add_reader(self._seat.pidfd, self._gone.set)
         try:
-            await gone.wait()
+            await self._gone.wait()
         finally:
             self._loop.remove_reader(self._seat.pidfd)
         await asyncio.wait([self._seat.status], timeout=STATUS)

@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import sys
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -21,6 +22,8 @@ from typing import NoReturn
 from headrace.sandbox import policy, worker
 from headrace.sandbox.control import Ended, Fork, Forked, Refused, decode_fork, encode, receive
 from headrace.sandbox.linux.prctl import adopt_orphans, die_with_parent
+
+_REAPED = 64  # folders of workers that have ended: the parent removes them, unless it is killed before it does
 
 
 class Zygote:
@@ -30,6 +33,7 @@ class Zygote:
         self._control = control
         self._wake, self._waker = socket.socketpair()
         self._workers: dict[int, str] = {}  # and the folder of each
+        self._reaped: deque[str] = deque(maxlen=_REAPED)
         self._asked_to_end = False
         for end in (self._wake, self._waker):
             end.setblocking(False)
@@ -42,7 +46,7 @@ class Zygote:
         with suppress(ConnectionError):  # the parent has died: with answers of ours unread, that is no end of file
             self._serve()
         kill_strays(set())
-        for folder in self._workers.values():  # the parent would have, had it lived
+        for folder in [*self._reaped, *self._workers.values()]:  # the parent would have, had it lived
             shutil.rmtree(folder, ignore_errors=True)
 
     def _serve(self) -> None:
@@ -102,7 +106,7 @@ class Zygote:
                 ended.append(found)
         ours = [(pid, status) for pid, status in ended if pid in self._workers]
         for pid, _ in ours:
-            del self._workers[pid]
+            self._reaped.append(self._workers.pop(pid))
         if ours:
             kill_strays(set(self._workers))
         for pid, status in ours:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import subprocess
 import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from lab import Ear, Lab, open_lab, task, wait_until
 
+from headrace.sandbox import child
 from headrace.sandbox.process import Worker
 
 STUCK = """
@@ -29,7 +35,7 @@ def spin():
 def gone(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except OSError:  # reaped before it was opened, or before it was read
         return True
     return state == "Z"
 
@@ -105,6 +111,25 @@ async def test_workers_die_with_their_zygote_and_another_serves(lab: Lab) -> Non
     assert await ear.outcomes_of(chunk.id, 1) == [None]
 
 
+async def test_a_worker_that_died_is_not_ended_for_hanging_up_however_late_its_status_comes(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "HANG_UP", 0.0)
+    worker, ear = await lab.start(STUCK % ("", "spin()"))
+    ended, end = asyncio.Event(), worker.end
+    monkeypatch.setattr(worker, "end", lambda *why: (end(*why), ended.set()))
+    hang_up = worker.hung_up
+    monkeypatch.setattr(worker, "hung_up", lambda: None)
+    assert lab.zygote.pid is not None
+    os.kill(lab.zygote.pid, signal.SIGSTOP)
+    os.kill(worker.pid, signal.SIGKILL)
+    await wait_until(lambda: select.select([worker._seat.pidfd], [], [], 0)[0], "the worker's end")
+    hang_up()
+    await ended.wait()
+    os.kill(lab.zygote.pid, signal.SIGCONT)
+    assert (await ear.death()).reason == "signalled"
+
+
 PARENT = """
 import asyncio, sys
 from pathlib import Path
@@ -131,7 +156,9 @@ def busy(data: dict) -> None:
 """
 
 
-async def test_nothing_is_left_of_a_parent_that_was_killed(tmp_path: Path) -> None:
+@asynccontextmanager
+async def parent_of_a_busy_worker(tmp_path: Path) -> AsyncIterator[tuple[Process, Path, list[int]]]:
+    """Another process as the parent, its folder for temporary files, and what it has: zygote, worker, grandchild."""
     support = str(Path(__file__).parents[1] / "support")
     script = PARENT.format(path=[support], folder=str(tmp_path), source=BUSY)
     folder = tmp_path / "temporary"
@@ -143,12 +170,35 @@ async def test_nothing_is_left_of_a_parent_that_was_killed(tmp_path: Path) -> No
     pids = [int(pid) for pid in (await parent.stdout.readline()).split()]
     assert len(pids) == 3
     assert not any(gone(pid) for pid in pids)
-    assert any(folder.iterdir())
-    parent.kill()
-    await parent.wait()
-    for pid in pids:
-        await wait_until(lambda pid=pid: gone(pid), f"the end of {pid}")
-    assert not any(folder.iterdir())
+    try:
+        yield parent, folder, pids
+    finally:
+        if parent.returncode is None:
+            parent.kill()
+            await parent.wait()
+
+
+async def test_nothing_is_left_of_a_parent_that_was_killed(tmp_path: Path) -> None:
+    async with parent_of_a_busy_worker(tmp_path) as (parent, folder, pids):
+        assert any(folder.iterdir())
+        parent.kill()
+        await parent.wait()
+        for pid in pids:
+            await wait_until(lambda pid=pid: gone(pid), f"the end of {pid}")
+        assert not any(folder.iterdir())
+
+
+async def test_a_worker_that_ended_before_its_parent_was_killed_leaves_no_folder(tmp_path: Path) -> None:
+    async with parent_of_a_busy_worker(tmp_path) as (parent, folder, pids):
+        parent.send_signal(signal.SIGSTOP)
+        zygote, worker, _ = pids
+        os.kill(worker, signal.SIGKILL)
+        await wait_until(lambda: not Path(f"/proc/{worker}").exists(), "its being reaped")
+        assert any(folder.iterdir())
+        parent.kill()
+        await parent.wait()
+        await wait_until(lambda: gone(zygote), "the end of the zygote")
+        assert not any(folder.iterdir())
 
 
 async def test_a_parent_that_ends_in_order_leaves_nothing_either(tmp_path: Path) -> None:
