@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterable, MutableMapping, Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -16,6 +17,8 @@ from headrace.functions.cloudevents import Envelope
 from headrace.functions.event import Event
 from headrace.sandbox.output import MAX_LINE, TAG
 
+_MAX_UNFINISHED = 256  # lines; what a thread leaves that outlives its event, nobody comes to finish
+
 running: ContextVar[Envelope | None] = ContextVar("headrace-running", default=None)
 """The event being handled: set by the invocation, inherited by the tasks that the handler starts."""
 
@@ -23,7 +26,8 @@ running: ContextVar[Envelope | None] = ContextVar("headrace-running", default=No
 class TaggedStream(io.TextIOBase):
     """A text stream that writes each line whole to a file descriptor, tagged with the running event.
 
-    `raw` is the stream it stands in for: its `buffer` takes bytes, untagged.
+    Threads of one event may print at once: each has its own unfinished line. `raw` is the stream it stands in for: its
+    `buffer` takes bytes, untagged.
     """
 
     encoding = "utf-8"
@@ -32,33 +36,40 @@ class TaggedStream(io.TextIOBase):
         self._fd = fd
         self._name = name
         self._raw = raw
-        self._partial: dict[str | None, str] = {}
+        self._partial: dict[tuple[str | None, int], str] = {}  # by event and thread
 
     def write(self, text: str) -> int:
         """Write the lines that `text` completes; the rest is kept until its line ends."""
         if not isinstance(text, str):
             raise TypeError(f"write() takes str, not {type(text).__name__}")
         event = _event_id()
-        *lines, rest = (self._partial.pop(event, "") + text).split("\n")
+        key = event, threading.get_ident()
+        *lines, rest = (self._partial.pop(key, "") + text).split("\n")
         for line in lines:
             _write(self._fd, [event, self._name, line, None, None])
         if len(rest) > MAX_LINE:
             _write(self._fd, [event, self._name, rest, None, None])
         elif rest:
-            self._partial[event] = rest
+            self._partial[key] = rest
+            if len(self._partial) > _MAX_UNFINISHED:
+                self._finish(list(self._partial)[0])  # noqa: RUF015  (an iterator would meet what other threads write)
         return len(text)
 
     def flush_lines(self) -> None:
         """Write unfinished lines, too."""
-        while self._partial:
-            event, line = self._partial.popitem()
-            _write(self._fd, [event, self._name, line, None, None])
+        for key in list(self._partial):
+            self._finish(key)
 
     def flush_event(self) -> None:
-        """Write the unfinished line of the running event, too."""
+        """Write the unfinished lines of the running event, too."""
         event = _event_id()
-        if line := self._partial.pop(event, ""):
-            _write(self._fd, [event, self._name, line, None, None])
+        for key in list(self._partial):
+            if key[0] == event:
+                self._finish(key)
+
+    def _finish(self, key: tuple[str | None, int]) -> None:
+        if line := self._partial.pop(key, ""):  # unless its thread has, just now
+            _write(self._fd, [key[0], self._name, line, None, None])
 
     @property
     def unfinished(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from lab import Lab, task
 
 
@@ -32,6 +33,33 @@ async def test_lines_are_told_by_event_and_stream(lab: Lab) -> None:
         "bare": ("stdout", None, None, None),
         "stock low": ("log", "e1", "warning", {"left": 3}),
     }
+
+
+@pytest.mark.parametrize("options", ["", ", concurrency=2"])
+async def test_threads_of_one_event_that_print_at_once_have_each_their_own_line(lab: Lab, options: str) -> None:
+    worker, ear = await lab.start(
+        f"""
+        both = threading.Barrier(2)
+
+        def talk(name):
+            print(name, "begins", end="")
+            both.wait()
+            print(",", name, "goes on")
+            print(name, "ends", end="")
+
+        @function("orders"{options})
+        async def handle(data: dict) -> None:
+            await asyncio.gather(asyncio.to_thread(talk, "one"), asyncio.to_thread(talk, "two"))
+        """
+    )
+    chunk = lab.chunk(task(headers=[("ce_id", b"e1")]))
+    worker.send(chunk)
+    assert await ear.outcomes_of(chunk.id, 1) == [None]
+    await worker.stop(5)
+    told = sorted((line.event, line.text) for line in ear.lines)
+    assert told == sorted(
+        ("e1", f"{name} {does}") for name in ("one", "two") for does in (f"begins, {name} goes on", "ends")
+    )
 
 
 async def test_a_logged_exception_comes_with_its_traceback(lab: Lab) -> None:
