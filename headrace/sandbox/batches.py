@@ -217,6 +217,7 @@ class Batches(Service):
         except HandlerTimeout as error:  # it struck beside the handler: while the outcomes were being made
             self._watch.end()
             outcomes = self._invocation.late_batch(chunk, error)
+        self._connection.end_child()
         self._page.end()
         self._forget_cancelling()
         return outcomes
@@ -234,8 +235,10 @@ class ConcurrentBatches(ConcurrentService):
         self._conclude_all(entry, [NOT_RUN] * len(entry.chunk.tasks))
 
     async def _run_event(self, entry: Entry, slot: int) -> None:
+        self._connection.end_child()
         event = self._deadlines.begin(entry, slot)
         outcomes = await self._outcomes_of(event)
+        self._connection.end_child()
         self._deadlines.end(event)
         self._capture.flush_event()
         self._free.append(slot)

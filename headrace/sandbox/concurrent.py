@@ -50,7 +50,7 @@ class ConcurrentService:
 
     def run(self, ready: Ready) -> None:
         """Set up, serve until the end of input, close the setup. Raises `Unserviceable`."""
-        with asyncio.Runner() as runner:
+        with asyncio.Runner() as runner, self._connection.guarded(runner.get_loop()):
             runner.run(self._serve(ready))
 
     async def _serve(self, ready: Ready) -> None:
@@ -113,8 +113,10 @@ class ConcurrentService:
         task.add_done_callback(self._task_done)
 
     async def _run_event(self, entry: Entry, slot: int) -> None:
+        self._connection.end_child()
         event = self._deadlines.begin(entry, slot)
         outcome = await self._outcome_of(event)
+        self._connection.end_child()
         self._deadlines.end(event)
         self._capture.flush_event()
         self._free.append(slot)

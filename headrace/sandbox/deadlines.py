@@ -14,6 +14,7 @@ interpreter itself (a long call into C) stops this thread too: then the parent s
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 import time
@@ -87,6 +88,7 @@ class Deadlines:
         self._loop = loop
         loop.set_task_factory(_attributed)  # type: ignore[arg-type]  # typeshed knows it for plain coroutines only
         signal.signal(signal.SIGALRM, self._on_alarm)
+        os.register_at_fork(after_in_child=self._forked)
         self._page.looked(time.monotonic_ns())  # an event may hold the interpreter before the watch comes to look
         start_thread(self._run)
 
@@ -158,6 +160,10 @@ class Deadlines:
 
     # -- the watch's own ----------------------------------------------------------------------------------------------
 
+    def _forked(self) -> None:
+        """In a child that user code forked there is no watch: what it held is held for ever."""
+        self._lock = threading.Lock()
+
     def _run(self) -> None:
         while True:
             self._bell.acquire(timeout=self._nap())
@@ -191,14 +197,16 @@ class Deadlines:
             self._page.looked(now)
             if now - self._asked_ns < LOOK_NS:
                 return
-            if self._turned_ns >= self._asked_ns:
+            asks = self._turned_ns >= self._asked_ns
+            if asks:
                 fresh = now - self._turned_ns < 2 * LOOK_NS
                 self._counted_ns = self._turned_ns if fresh else now
                 self._asked_ns, self._blocker = now, None
-                self._loop.call_soon_threadsafe(self._turned)
-                return
-            self._blocker = self._executing()
-            self._stand_still(now)
+            else:
+                self._blocker = self._executing()
+                self._stand_still(now)
+        if asks:  # not under the lock, which nobody should find taken for as long as a socket takes
+            self._loop.call_soon_threadsafe(self._turned)
 
     def _stand_still(self, now: int) -> None:
         """Nobody's time has passed since it was last counted but the blocker's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -43,13 +44,14 @@ class Service:
     def run(self, ready: Ready) -> None:
         """Set up, serve until the end of input, close the setup. Raises `Unserviceable`."""
         if self._is_async:
-            with asyncio.Runner() as runner:
+            with asyncio.Runner() as runner, self._connection.guarded(runner.get_loop()):
                 runner.run(self._serve_on_loop(ready))
         elif self._setup.needs_loop:
-            with asyncio.Runner() as runner:
+            with asyncio.Runner() as runner, self._connection.guarded():
                 self._serve_without_loop(ready, runner.run)
         else:
-            self._serve_without_loop(ready, drive)
+            with self._connection.guarded():
+                self._serve_without_loop(ready, drive)
 
     def _serve_without_loop(self, ready: Ready, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
         self._invocation.state = run(self._setup.open())
@@ -107,6 +109,8 @@ class Service:
         except HandlerTimeout as error:  # it struck beside the handler: while its outcome was being made
             watch.end()
             outcome = self._invocation.timed_out(error)
+        if self._connection.is_child:  # `end_child`, written out for speed
+            os._exit(0)
         self._page.end()
         if self._task is not None:
             self._forget_cancelling()

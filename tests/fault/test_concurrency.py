@@ -212,17 +212,55 @@ async def test_a_cancellation_of_an_events_own_is_a_failure(lab: Lab) -> None:
     assert [o.failure.type for o in outcomes if isinstance(o, Failed)] == ["asyncio.exceptions.CancelledError"] * 2
 
 
-async def test_a_forked_child_that_returns_reports_nothing_and_disturbs_no_sibling(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    ("options", "payload"),
+    [
+        ("", "dict"),
+        ("concurrency=3", "dict"),
+        ("batch=Batch()", "list[dict]"),
+        ("batch=Batch(), concurrency=3", "list[dict]"),
+    ],
+)
+@pytest.mark.parametrize(
+    "statement",
+    ["pass", "raise SystemExit(3)", "await asyncio.sleep(0)", "await loop.create_future()", "await task"],
+)
+async def test_a_forked_child_that_goes_on_reports_nothing_and_disturbs_nobody(
+    lab: Lab, options: str, payload: str, statement: str
+) -> None:
     worker, ear = await lab.start(
-        """
-        @function("orders", concurrency=3, timeout=20)
-        async def fork(data: dict) -> None:
-            if data and (pid := os.fork()):
-                os.waitpid(pid, 0)
-            await asyncio.sleep(0.005)
+        f"""
+        from headrace import Batch
+        ended = asyncio.Event()
+
+        async def leave():
+            while os.getpid() == worker:
+                await asyncio.sleep(0.001)
+            sys.exit(3)
+
+        @function("orders", timeout=20, {options})
+        async def fork(data: {payload}) -> None:
+            global worker
+            if any(data):
+                worker, loop = os.getpid(), asyncio.get_running_loop()
+                task = loop.create_task(leave())
+                await asyncio.sleep(0)
+                if pid := os.fork():
+                    assert os.waitpid(pid, 0)[1] == 0
+                    ended.set()
+                    task.cancel()
+                else:
+                    {statement}
+            else:
+                await ended.wait()
+                await asyncio.to_thread(time.sleep, 0)
         """
     )
-    chunk = lab.chunk(task(offset=0), task(BAD, offset=1), task(offset=2), task(offset=3))
-    worker.send(chunk)
-    assert await ear.outcomes_of(chunk.id, 4) == [None] * 4
-    assert ear.deaths == []
+    chunks = [lab.chunk(task(data, offset=n)) for n, data in enumerate((BAD, b"{}", b"{}", b"{}"))]
+    for chunk in chunks:
+        worker.send(chunk)
+    for chunk in chunks:
+        assert await ear.outcomes_of(chunk.id, 1) == [None]
+    await worker.stop(5)
+    assert [death.reason for death in ear.deaths] == ["stopped"]
+    assert ear.lines == []

@@ -55,18 +55,53 @@ async def test_a_forked_child_takes_no_frames(lab: Lab) -> None:
     assert ear.deaths == []
 
 
-async def test_a_forked_child_that_returns_reports_nothing(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    ("options", "payload", "imports"),
+    [("", "dict", ""), ("batch=Batch()", "list[dict]", "from headrace import Batch")],
+)
+async def test_a_forked_child_that_returns_reports_nothing(lab: Lab, options: str, payload: str, imports: str) -> None:
+    worker, ear = await lab.start(
+        f"""
+        {imports}
+
+        @function("orders", {options})
+        def fork(data: {payload}) -> None:
+            print(os.getpid())
+            if (pid := os.fork()):
+                assert os.waitpid(pid, 0)[1] == 0
+        """
+    )
+    chunks = [lab.chunk(task(offset=2 * n), task(offset=2 * n + 1)) for n in range(2)]
+    for chunk in chunks:
+        worker.send(chunk)
+    for chunk in chunks:
+        assert await ear.outcomes_of(chunk.id, 2) == [None, None]
+    await worker.stop(5)
+    assert {line.text for line in ear.lines} == {str(worker.pid)}, "no event is run by a child, and none complains"
+    assert [death.reason for death in ear.deaths] == ["stopped"]
+
+
+async def test_a_child_that_is_forked_while_set_up_serves_nobody(lab: Lab) -> None:
     worker, ear = await lab.start(
         """
-        @function("orders")
-        def fork(data: dict) -> None:
+        def forks():
             if (pid := os.fork()):
-                os.waitpid(pid, 0)
+                assert os.waitpid(pid, 0)[1] == 0
+            yield
+            if (pid := os.fork()):
+                assert os.waitpid(pid, 0)[1] == 0
+            print("closed")
+
+        @function("orders", setup=forks)
+        def handle(data: dict) -> None: ...
         """
     )
     chunk = lab.chunk(task())
     worker.send(chunk)
     assert await ear.outcomes_of(chunk.id, 1) == [None]
+    await worker.stop(5)
+    assert {line.text for line in ear.lines} <= {"closed"}
+    assert [death.reason for death in ear.deaths] == ["stopped"]
 
 
 async def test_what_a_worker_leaves_behind_goes_with_it(lab: Lab, tmp_path: Path) -> None:
