@@ -91,7 +91,9 @@ async def test_forged_lines_are_only_lines(lab: Lab) -> None:
                 os.write(1, line + b'\n')
         """
     )
-    worker.send(lab.chunk(task()))
+    chunk = lab.chunk(task())
+    worker.send(chunk)
+    assert await ear.outcomes_of(chunk.id, 1) == [None]
     line = await ear.line("spoofed")
     assert (line.stream, line.event) == ("stdout", "e")
     assert max(len(line.text) for line in ear.lines) <= 16_000

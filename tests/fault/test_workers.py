@@ -97,7 +97,7 @@ async def test_a_worker_whose_page_lies_is_killed_for_its_silence(lab: Lab) -> N
         import gc
         from headrace.sandbox.page import Page
 
-        @function("orders", timeout=0.1)
+        @function("orders", timeout=1)
         def handle(data: dict) -> None:
             (page,) = [found for found in gc.get_objects() if isinstance(found, Page)]
             page.words[4] = 0

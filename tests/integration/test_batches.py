@@ -186,7 +186,7 @@ def handle(orders: list[Order]) -> None: ...
 
 
 ENDS = """
-@function("orders", batch=Batch(), timeout=0.5, concurrency=%(concurrency)d)
+@function("orders", batch=Batch(), timeout=2, concurrency=%(concurrency)d)
 %(kind)sdef handle(orders: list[Order]) -> None:
     match orders[-1].how:
         case "raise": raise ValueError("one of them")

@@ -89,7 +89,7 @@ async def test_a_worker_that_works_is_not_idle(lab: Lab) -> None:
                 time.sleep(0.01)
         """
     )
-    pool = Pool(lab.zygote, await lab.spec(), ear, least=0, most=1, idle=0.05, on_ready=ready)
+    pool = Pool(lab.zygote, await lab.spec(), ear, least=0, most=1, idle=60, on_ready=ready)
     pool.demand()
     worker = await ready.next()
     chunk = lab.chunk(task())
@@ -103,6 +103,8 @@ async def test_a_worker_that_works_is_not_idle(lab: Lab) -> None:
         look()
 
     pool._look = counted  # type: ignore[method-assign]
+    pool._idle = 0.05  # from now on: it has work
+    pool._arm()
     await wait_until(lambda: looks >= 5, "a look at the idle workers")
     assert list(pool.workers) == [worker]
     gate.touch()
@@ -176,8 +178,9 @@ async def test_closing_in_the_middle_of_a_start_leaves_no_process(lab: Lab) -> N
     spec = await lab.spec()
     lab.write("threading.Event().wait()")
     pool = Pool(lab.zygote, spec, Ear(), least=0, most=1, idle=60)
-    pool.demand()
     children = Path(f"/proc/{lab.zygote.pid}/task/{lab.zygote.pid}/children")
+    await wait_until(lambda: not children.read_text().split(), "the end of the manifest's")
+    pool.demand()
     await wait_until(lambda: children.read_text().split(), "a worker")
     await pool.close(5)
     await wait_until(lambda: not children.read_text().split(), "its end")

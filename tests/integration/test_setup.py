@@ -184,7 +184,7 @@ async def connect():
     await asyncio.sleep(0)
     note("closed")
 
-@function("orders", setup=connect, timeout=0.2)
+@function("orders", setup=connect, timeout=2)
 def handle(data: dict, ctx: Context[asyncio.AbstractEventLoop]) -> None:
     ctx.state.run_until_complete(asyncio.Event().wait() if "late" in data else asyncio.sleep(0))
 """
@@ -255,7 +255,8 @@ def handle(data: dict) -> None: ...
     assert (await ear.death()).detail == "killed on request"
 
 
-async def test_a_pool_closes_the_setups_of_workers_without_work(lab: Lab) -> None:
+async def test_a_pool_closes_the_setups_of_workers_without_work(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.sandbox.pool.IDLE_GRACE", 60.0)
     lab.write(
         NOTES
         + """

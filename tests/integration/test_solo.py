@@ -16,7 +16,7 @@ from headrace.sandbox.outcome import Crashed, Done, Failed, TimedOut
 from headrace.sandbox.process import Line, WorkerSpec
 
 HANDLES = """
-@function("orders", emits="pids", timeout=0.2)
+@function("orders", emits="pids", timeout=%s)
 def handle(data: dict, ctx: Context) -> None:
     print("started", flush=True)
     match data:
@@ -33,8 +33,8 @@ def handle(data: dict, ctx: Context) -> None:
 """
 
 
-async def spec_of(lab: Lab, **environment: str) -> WorkerSpec:
-    lab.write(HANDLES.replace("timeout=0.2", "timeout=60") if environment else HANDLES)
+async def spec_of(lab: Lab, timeout: float = 60, **environment: str) -> WorkerSpec:
+    lab.write(HANDLES % timeout)
     return await lab.spec(environment=environment)
 
 
@@ -58,7 +58,7 @@ async def test_whoever_kills_the_worker_ends_with_it_and_the_next_has_another(
     lab: Lab, word: str, kind: type[Crashed | TimedOut]
 ) -> None:
     lines: list[Line] = []
-    solo = Solo(lab.zygote, await spec_of(lab), lines.extend)
+    solo = Solo(lab.zygote, await spec_of(lab, 1.0 if word == "hang" else 60), lines.extend)
     first = await solo.start()
     guilty = await solo.run(lab.chunk(task(what(word))))
     assert isinstance(guilty, kind)
@@ -109,7 +109,7 @@ async def test_what_three_workers_have_not_run_has_crashed_and_the_last_death_sa
 
 
 async def test_without_a_function_there_is_nothing_to_run(lab: Lab) -> None:
-    lab.write(HANDLES)
+    lab.write(HANDLES % 60)
     reads_the_manifest = WorkerSpec((await lab.spec()).target, None, "shop", "c", {}, {})
     with pytest.raises(SandboxError, match="names none"):
         Solo(lab.zygote, reads_the_manifest, list)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab import SAYS, Lab, task, wait_until
+from lab import SAYS, Lab, open_lab, task, wait_until
 
 from headrace.sandbox.outcome import Done, Failed
 
@@ -30,9 +30,12 @@ async def test_user_code_is_imported_in_workers_only(lab: Lab) -> None:
     assert "functions" not in sys.modules
 
 
-async def test_a_worker_has_its_secrets_and_nothing_else_of_ours(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_has_its_secrets_and_nothing_else_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OTHER_SECRET", "for somebody else")
-    names = await lab.told("dict(os.environ)", environment={"TOKEN": "s3cret"})
+    async with open_lab(tmp_path) as lab:
+        names = await lab.told("dict(os.environ)", environment={"TOKEN": "s3cret"})
     assert isinstance(names, dict)
     assert names["TOKEN"] == "s3cret"
     assert "OTHER_SECRET" not in names
@@ -60,11 +63,12 @@ async def test_a_worker_has_a_folder_of_its_own_that_goes_with_it(lab: Lab) -> N
     await wait_until(lambda: not folder.exists(), "its removal")
 
 
-async def test_a_worker_has_no_file_open_but_its_own(lab: Lab) -> None:
+async def test_a_worker_has_no_file_open_but_its_own(tmp_path: Path) -> None:
     inherited = os.open("/dev/zero", os.O_RDONLY)
     os.set_inheritable(inherited, True)
     try:
-        found = await lab.told("sorted(os.readlink(entry.path) for entry in os.scandir('/proc/self/fd'))")
+        async with open_lab(tmp_path) as lab:
+            found = await lab.told("sorted(os.readlink(entry.path) for entry in os.scandir('/proc/self/fd'))")
     finally:
         os.close(inherited)
     assert isinstance(found, list)
