@@ -132,6 +132,11 @@ class Intake:
             self.consumer.seek(where, offset)
             self.consumer.resume(where)
 
+    def _again(self, partition: Partition) -> None:
+        """Fetch again from where it is, if it is still ours."""
+        if (offset := self._offsets.get(partition)) is not None:
+            self._apply(partition, offset)
+
     def _ready(self) -> list[Partition]:
         ready = [
             (tp.topic, tp.partition)
@@ -145,7 +150,8 @@ class Intake:
 
     async def _take(self, partition: Partition, limit: int) -> Fetched | None:
         where = TopicPartition(*partition)
-        before = self._offsets[partition]
+        if (before := self._offsets.get(partition)) is None:
+            return None  # a rebalance has stopped it while another was taken
         try:
             found = await self.consumer.getmany(where, timeout_ms=0, max_records=limit)
             after = await self.consumer.position(where)
@@ -153,16 +159,21 @@ class Intake:
             await self._out_of_range(partition, before)
             return None
         except UnicodeDecodeError as error:
-            self._apply(partition, before)
+            self._again(partition)
             raise BrokerError(
                 f"partition {partition[1]} of {partition[0]!r} has a record that cannot be read, at offset {before} or "
                 f"up to {limit} behind: the name of one of its headers is not UTF-8, as Kafka's protocol demands. Move "
                 f"the group {self._group!r} past it, and have its producer mended"
             ) from error
-        except BaseException:
+        except BaseException as error:
             # It may have dropped what it had decoded before it failed.
-            self._apply(partition, before)
+            self._again(partition)
+            if isinstance(error, errors.IllegalStateError) and self._offsets.get(partition) != before:
+                return None
             raise
+        if self._offsets.get(partition) != before:  # a rebalance has stopped it meanwhile, and perhaps it was sought
+            self._again(partition)
+            return None
         if after == before:
             return None
         self._offsets[partition] = after
