@@ -6,9 +6,12 @@ import asyncio
 import json
 import logging
 import shlex
+import socket
+import ssl
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +19,14 @@ from typing import Any
 import pytest
 from kafkaclient import Runtime, append, fresh, persist, polled, quick, values
 from kafkaserver import KafkaServer, Security
-from kafkaserver.certificates import make_certificates
+from kafkaserver.certificates import Certificates, make_certificates
 from pydantic import SecretStr
 
 from headrace.functions.errors import BrokerError, BrokerUnavailable
 from headrace.runtime.ports import Settlement, Store, TopicSpec
 from headrace.runtime.sections import KafkaSection
 from headrace.triggers.brokers.kafka import KafkaLog
+from headrace.triggers.brokers.kafka.tls import alert_at
 from headrace.triggers.url import open_broker
 
 
@@ -144,6 +148,37 @@ async def test_each_refusal_says_which_and_what_to_do(secured_kafka, tmp_path, c
             pass
     assert not isinstance(caught.value, BrokerUnavailable), "trying again would not help"
     assert "hunter2" not in str(caught.value) + caplog.text
+
+
+def slow_to_refuse(listener: socket.socket, certificates: Certificates) -> None:
+    """A broker that wants a client certificate, and takes its time to say that there was none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.server)
+    context.load_verify_locations(certificates.ca)
+    context.verify_mode = ssl.CERT_REQUIRED
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    speaker = context.wrap_bio(incoming, outgoing, server_side=True)
+    connection, _ = listener.accept()
+    with connection:
+        while data := connection.recv(1 << 16):
+            incoming.write(data)
+            with suppress(ssl.SSLWantReadError):
+                try:
+                    speaker.do_handshake()
+                except ssl.SSLWantReadError:
+                    raise
+                except ssl.SSLError:
+                    time.sleep(1.5)  # noqa: TID251  (nothing is waited for: it is slow)
+            connection.sendall(outgoing.read())
+
+
+async def test_a_broker_that_is_slow_to_refuse_a_certificate_is_heard(tmp_path):
+    certificates = make_certificates(tmp_path, "carol")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(asyncio.to_thread(slow_to_refuse, listener, certificates))
+        context = ssl.create_default_context(cafile=certificates.ca)
+        assert await alert_at(listener.getsockname(), context) == "CERTIFICATE_REQUIRED"
+        await serving
 
 
 @pytest.mark.parametrize("own_kafka", [{}], indirect=True)

@@ -16,7 +16,8 @@ from headrace.functions.errors import SettingsError
 from headrace.runtime.sections import KafkaSection
 
 _PATIENCE_S = 5.0  # for a handshake
-_ALERT_S = 1.0  # within which a broker that does not accept our certificate says so
+_ALERT_S = 5.0  # within which a broker that does not accept our certificate says so; a content one says nothing
+_CLOSING_S = 1.0
 
 Host = tuple[str, int]
 
@@ -98,7 +99,7 @@ async def alert_at(host: Host, context: ssl.SSLContext) -> str:
     finally:
         writer.close()
         with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(_ALERT_S):
+            async with asyncio.timeout(_CLOSING_S):
                 await writer.wait_closed()
     return ""
 
