@@ -37,12 +37,14 @@ class Groups:
 
     async def lag(self, prefix: str) -> list[Lag]:
         """See `ports.Admin.lag`. The end is the last stable offset; a tail of transaction markers counts as nothing."""
+        return await self._topics.of_those_there(None, lambda _, counts: self._lag(prefix, counts))
+
+    async def _lag(self, prefix: str, counts: Mapping[str, int]) -> list[Lag]:
         ask = self._cluster.until_answered
-        await self._topics.refresh()
         names = await ask("asking for the groups", self._names)
         marks: dict[tuple[str, Partition], Mark] = {}
         for group in sorted(name for name in names if name.startswith(prefix)):
-            found = await ask(f"asking for the offsets of group {group!r}", partial(self._marks, group))
+            found = await ask(f"asking for the offsets of group {group!r}", partial(self._marks, group, counts))
             marks |= {(group, partition): mark for partition, mark in sorted(found.items())}
         partitions = {partition for _, partition in marks}
         bounds = await ask("asking for the ends of partitions", lambda: self._cluster.bounds(partitions))
@@ -101,8 +103,8 @@ class Groups:
             names |= {name for name, _ in answer.groups}
         return names
 
-    async def _marks(self, group: str) -> dict[Partition, Mark]:
-        counts = self._topics.counts  # what a group committed on a topic that was deleted is no lag
+    async def _marks(self, group: str, counts: Mapping[str, int]) -> dict[Partition, Mark]:
+        """What it committed on topics that are there: on one that was deleted it is no lag."""
         while True:
             found = await self._cluster.marks(group)
             if not self._afterglow.hides_marks(group, found):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from aiokafka import errors
 from aiokafka.admin.config_resource import ConfigResourceType
 from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
 
+from headrace.functions.errors import UnknownTopic
 from headrace.functions.partition import partition_of
 from headrace.runtime.ports import Append, Bounds, Partition, TopicInfo, TopicSpec
 from headrace.triggers.brokers.kafka.afterglow import Afterglow
@@ -22,6 +23,8 @@ from headrace.triggers.brokers.selection import chosen
 
 _CONFIGS = ["retention.ms", "retention.bytes", "cleanup.policy", "max.message.bytes"]
 _PAUSE_S = 0.02
+
+T = TypeVar("T")
 
 
 class Topics:
@@ -72,9 +75,27 @@ class Topics:
 
     async def describe(self, names: Collection[str] | None = None) -> dict[str, TopicInfo]:
         """All topics as they are, or those of `names`; internal ones left out."""
-        answer = await self.refresh()
+        return await self.of_those_there(names, self._describe)
+
+    async def of_those_there(
+        self, names: Collection[str] | None, ask: Callable[[Any, dict[str, int]], Awaitable[T]]
+    ) -> T:
+        """What `ask` answers; it gets the cluster's metadata, and the topics of `names` (of all) with their partitions.
+
+        One of them may go while it asks: if that is what it fails by, it asks again, of those that are left.
+        """
+        while True:
+            answer = await self.refresh()
+            counts = chosen(self.counts, names)
+            try:
+                return await ask(answer, counts)
+            except UnknownTopic:
+                await self.refresh()
+                if chosen(self.counts, counts) == counts:
+                    raise
+
+    async def _describe(self, answer: Any, counts: dict[str, int]) -> dict[str, TopicInfo]:
         nodes = [broker[0] for broker in answer.brokers]
-        counts = chosen(self.counts, names)
         every = [(name, number) for name, count in counts.items() for number in range(count)]
         ask = self._cluster.until_answered
         bounds, sizes, configs = await asyncio.gather(
