@@ -1,4 +1,4 @@
-"""Topics that change while they are asked for."""
+"""Topics that change while they are asked for: one goes, or the brokers do not tell of its new settings yet."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from kafkaclient import PATIENCE, Runtime, fresh, quick
 from headrace.functions.errors import UnknownTopic
 from headrace.runtime.ports import Settlement, TopicSpec
 from headrace.triggers.brokers.kafka import KafkaLog
+
+LOOKS = 120  # at old settings: more than two seconds of them
 
 
 @pytest.fixture
@@ -68,3 +70,43 @@ async def test_a_partition_that_its_leader_does_not_know_is_told_of(log, topic, 
     monkeypatch.setattr(log._cluster, "bounds", unknown)
     with pytest.raises(UnknownTopic, match=topic):
         await log.topics([topic])
+
+
+async def test_an_alteration_is_over_when_the_brokers_tell_of_it_however_late_that_is(log, topic, monkeypatch):
+    before, describe, looks = await log.topics([topic]), log._topics.describe, 0
+
+    async def late(names):
+        nonlocal looks
+        looks += 1
+        return before if looks <= LOOKS else await describe(names)
+
+    monkeypatch.setattr(log._topics, "describe", late)
+    await log.alter(TopicSpec(topic, retention_ms=77_000))
+    monkeypatch.undo()
+    assert looks > LOOKS
+    assert (await log.topics([topic]))[topic].spec.retention_ms == 77_000
+
+
+async def test_the_largest_record_is_waited_for_as_well(log, topic, monkeypatch):
+    before, describe, looks = await log.topics([topic]), log._topics.describe, 0
+
+    async def late(names):
+        nonlocal looks
+        looks += 1
+        return before if looks == 1 else await describe(names)
+
+    monkeypatch.setattr(log._topics, "describe", late)
+    await log.alter(TopicSpec(topic, retention_ms=before[topic].spec.retention_ms, max_bytes=5000))
+    assert looks > 1
+
+
+async def test_altering_a_topic_that_goes_meanwhile_says_so(log, going, somebody, monkeypatch):
+    put, alteration = log._alteration._set, log._alteration
+
+    async def put_and_delete(spec):
+        await put(spec)
+        await somebody.delete(going)
+
+    monkeypatch.setattr(alteration, "_set", put_and_delete)
+    with pytest.raises(UnknownTopic, match=f"'{going}' does not exist"):
+        await log.alter(TopicSpec(going, retention_ms=77_000))

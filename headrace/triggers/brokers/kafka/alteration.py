@@ -16,7 +16,7 @@ from aiokafka.protocol.admin import (
 )
 from aiokafka.protocol.api import Request
 
-from headrace.runtime.ports import TopicSpec
+from headrace.runtime.ports import TopicInfo, TopicSpec
 from headrace.triggers.brokers.kafka.alterconfigs import AlterConfigsRequest
 from headrace.triggers.brokers.kafka.cluster import Cluster
 from headrace.triggers.brokers.kafka.failure import raise_for, unknown_topic
@@ -24,7 +24,6 @@ from headrace.triggers.brokers.kafka.topics import Topics, configs_of
 from headrace.triggers.brokers.refusal import check_spec, fewer_partitions, still_read
 
 _PAUSE_S = 0.02
-_TOLD_S = 2.0
 
 
 class _DescribeGroups(Request[DescribeGroupsRequest_v1]):  # type: ignore[misc]
@@ -58,7 +57,7 @@ class Alteration:
             raise fewer_partitions(spec.name, count, wanted)
         ask = partial(self._cluster.until_answered, f"altering topic {spec.name!r}")
         await ask(lambda: self._set(spec))
-        await self._until_told(spec)
+        await ask(lambda: self._until_told(spec))
         if wanted > count:
             await ask(lambda: self._grow(spec.name, wanted))
             await self._topics.refresh()
@@ -85,10 +84,12 @@ class Alteration:
             raise_for(code, f"topic {name!r}: {message}")
 
     async def _until_told(self, spec: TopicSpec) -> None:
-        """Wait until brokers tell of it: they learn it from the controller, a little later. Two seconds at most."""
-        for _ in range(round(_TOLD_S / _PAUSE_S)):
+        """Wait until brokers tell of it: they learn it from the controller, a little later."""
+        while True:
             found = (await self._topics.describe([spec.name])).get(spec.name)
-            if found is not None and _configured(found.spec) == _configured(spec):
+            if found is None:  # it was deleted meanwhile
+                raise unknown_topic(spec.name, self._topics.counts)
+            if _is_like(found, spec):
                 return
             await asyncio.sleep(_PAUSE_S)
 
@@ -140,6 +141,10 @@ def _topics_of(assigned: bytes) -> set[str]:
     if not assigned:
         return set()
     return {topic for topic, _ in ConsumerProtocolMemberAssignment.decode(assigned).assignment}
+
+
+def _is_like(found: TopicInfo, spec: TopicSpec) -> bool:
+    return _configured(found.spec) == _configured(spec) and spec.max_bytes in {None, found.max_bytes}
 
 
 def _configured(spec: TopicSpec) -> tuple[object, ...]:
