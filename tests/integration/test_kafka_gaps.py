@@ -63,6 +63,9 @@ async def test_a_reader_goes_on_behind_a_long_stretch_of_what_was_aborted(log, t
     for _ in range(3):
         await write(transactions, topic, bytes(900_000), commit=False)
     await log.append([append(topic, b"seen")])
+    async with asyncio.timeout(PATIENCE):  # an abort is acknowledged when it is decided, before its marker is written
+        while (await log.topics([topic]))[topic].bounds[0].end < 7:
+            await log.changed(0.02)
     fetched = await log.read((topic, 0), 0, 10)
     assert values([fetched]) == [b"seen"]
     assert fetched.next == 7
@@ -108,6 +111,9 @@ async def test_compaction_leaves_gaps_that_are_passed_over(own_kafka):
     await client.create_topics([NewTopic("prices", 1, 1, topic_configs=configs)])
     await client.close()
     log = await KafkaLog.open(quick(own_kafka.bootstrap))
+    async with asyncio.timeout(PATIENCE):  # the broker learns of it from the controller, which has answered
+        while "prices" not in await log.topics(["prices"]):
+            await log.changed(0.02)
     now = 1_700_000_000_000
 
     async def write(n: int) -> None:  # the age of a segment is that of its records

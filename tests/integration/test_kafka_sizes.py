@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from kafkaclient import append, everything, fresh, quick
 
 from headrace.functions.errors import BrokerError, BrokerUnavailable
@@ -43,12 +42,9 @@ async def test_a_record_too_large_is_refused_with_its_size_and_the_limit_and_oth
         raise refused
 
 
-async def test_a_batch_that_a_topic_does_not_take_is_written_in_parts(kafka, log):
+async def test_a_batch_that_a_topic_does_not_take_is_written_in_parts(log):
     topic = fresh("orders")
-    client = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    await client.start()
-    await client.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "5000"})])
-    await client.close()
+    await log.ensure([TopicSpec(topic, 1, max_bytes=5000)])
     bodies = [b"%d " % n + noise(900) for n in range(50)]
     positions = await log.append([append(topic, body) for body in bodies])
     assert sorted(position.offset for position in positions) == list(range(50))
