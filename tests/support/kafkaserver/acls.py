@@ -68,7 +68,7 @@ def in_force(port: int, rule: Rule) -> bool:
 
 
 def add_user(port: int, name: str, password: str) -> None:
-    """Set the password of a user for both SCRAM mechanisms."""
+    """Set the password of a user for both SCRAM mechanisms; returns when the broker goes by it."""
     # One request for each: Kafka takes no user twice in one.
     for mechanism, algorithm in ((1, "sha256"), (2, "sha512")):
         salt = os.urandom(16)
@@ -80,6 +80,10 @@ def add_user(port: int, name: str, password: str) -> None:
         answer.compact_text()
         error, message = answer.take("h"), answer.compact_text()
         assert not error, f"cannot add user {name}: {message} (error {error})"
+    # The controller has answered; the broker applies things in their order, and tells of rules.
+    known = Rule(name, "read", "topic", f"known-{name}", "literal")
+    grant(port, known)
+    revoke(port, known)
 
 
 def _one(rule: Rule) -> bytes:
@@ -97,3 +101,4 @@ def _wait_until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what}"
+        time.sleep(0.01)  # noqa: TID251  (nobody tells: each look is a connection)
