@@ -14,7 +14,7 @@ from typing import IO
 
 from kafkaserver.wire import call
 
-START = 60.0  # seconds until it must answer
+START = 180.0  # seconds until it must answer
 STOP = 30.0  # seconds for a clean end
 METADATA = 3
 
@@ -47,7 +47,7 @@ class BrokerProcess:
         return self._process.wait(timeout)
 
     def wait_until_ready(self, port: int) -> None:
-        """Return once it answers on this port; `BrokerFailed` if it ends before, or takes longer than 60 s."""
+        """Return once it answers on this port; `BrokerFailed` if it ends before, or takes longer than 180 s."""
         deadline = time.monotonic() + START
         while not answers(port):
             try:
@@ -73,14 +73,31 @@ class BrokerProcess:
             self.send(signal.SIGKILL)
 
     def send(self, number: signal.Signals) -> None:
-        """Signal it; with SIGKILL, wait until it is gone."""
+        """Signal it; with SIGKILL, wait until it is gone, and with SIGSTOP until all of it stands still."""
         self._process.send_signal(number)
         if number == signal.SIGKILL:
             self._process.wait()
+        elif number == signal.SIGSTOP:
+            self._wait_until_still()
+
+    def _wait_until_still(self) -> None:
+        deadline = time.monotonic() + STOP
+        while self.running and not stands_still(self.pid):
+            assert time.monotonic() < deadline, f"process {self.pid} goes on {STOP:.0f} s after SIGSTOP"
+            time.sleep(0.001)  # noqa: TID251  (nobody tells)
 
     def tail(self) -> str:
         """The last lines of its log."""
         return self._log.read_text(errors="replace")[-4000:]
+
+
+def stands_still(pid: int) -> bool:
+    """Whether every thread of a process is stopped."""
+    try:
+        stats = [stat.read_text() for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # a thread that ends just now
+        return False
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 def answers(port: int) -> bool:

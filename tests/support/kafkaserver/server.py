@@ -164,6 +164,6 @@ class KafkaServer:
         # No "-" in it: at the front it would be taken for an option.
         identity = base64.b64encode(uuid.uuid4().bytes, altchars=b"AB").decode().rstrip("=")
         tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", identity, "-c", str(config), *scram]
-        done = subprocess.run([*self._java(), *tool], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([*self._java(), *tool], capture_output=True, text=True, timeout=180, check=False)
         if done.returncode:
             raise BrokerFailed(f"the broker's folder could not be formatted: {done.stdout}{done.stderr}"[:4000])
