@@ -14,13 +14,16 @@ LOWEST, HIGHEST = 20_000, 30_000
 
 def free_ports(count: int) -> list[int]:
     """Different ports of 127.0.0.1 that nothing listens on."""
-    return [port for port in random.sample(_ours(), 20 * count) if is_free(port)][:count]
+    ours = _ours()
+    return [port for port in random.sample(ours, min(20 * count, len(ours))) if is_free(port)][:count]
 
 
 def _ours() -> range:
     """Each process of a test run draws from its own: what is free to one, another may be about to bind."""
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    width = (HIGHEST - LOWEST) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number %= count  # one that takes the place of another that died is numbered on: gw2 of 2
+    width = (HIGHEST - LOWEST) // count
     return range(LOWEST + number * width, LOWEST + (number + 1) * width)
 
 
