@@ -10,8 +10,8 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,25 +108,37 @@ async def test_a_broker_keeps_its_port_and_records_over_restart_and_sigkill_and_
     assert [value for value in await read(place, "orders", b"four") if value != b"perhaps"] == [
         *(b"one", b"two", b"three", b"four")
     ]
-    assert place == server.bootstrap
 
 
-def started_by_hand(folder: Path) -> tuple[subprocess.Popen[str], int]:
-    """`make kafka` with `folder` for temporary files, serving; and its port."""
+@contextmanager
+def started_by_hand(folder: Path, *before: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """`make kafka` with `folder` for temporary files, serving; and its port. `before` is what starts it."""
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "kafkaserver", "--port", str(port)]
+    command = [*before, sys.executable, "-m", "kafkaserver", "--port", str(port)]
     environment = os.environ | {"PYTHONPATH": str(Path(kafkaserver.__file__).parents[1]), "TMPDIR": str(folder)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    assert process.stdout
-    assert process.stdout.readline() == f"kafka://127.0.0.1:{port}\n"
-    return process, port
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == f"kafka://127.0.0.1:{port}\n"
+            yield process, port
+        finally:
+            process.kill()
+
+
+IGNORING = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]  # as a script's background jobs have it
 
 
 @pytest.mark.usefixtures("kafka")
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_broker_started_by_hand_tells_its_url_and_leaves_nothing_behind(how: signal.Signals, tmp_path: Path) -> None:
-    process, port = started_by_hand(tmp_path)
-    with process:
+@pytest.mark.parametrize(
+    ("how", "before"),
+    [(signal.SIGTERM, []), (signal.SIGINT, []), (signal.SIGINT, IGNORING)],
+    ids=["SIGTERM", "SIGINT", "SIGINT ignored"],
+)
+def test_a_broker_started_by_hand_tells_its_url_and_leaves_nothing_behind(
+    how: signal.Signals, before: list[str], tmp_path: Path
+) -> None:
+    with started_by_hand(tmp_path, *before) as (process, port):
         process.send_signal(how)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "")
@@ -137,8 +149,10 @@ def test_a_broker_started_by_hand_tells_its_url_and_leaves_nothing_behind(how: s
 
 @pytest.mark.usefixtures("kafka")
 def test_a_broker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    process, port = started_by_hand(tmp_path)
-    with process, socket.create_connection(("127.0.0.1", port), 30) as connection:
+    with (
+        started_by_hand(tmp_path) as (process, port),
+        socket.create_connection(("127.0.0.1", port), 30) as connection,
+    ):
         process.kill()
         with suppress(ConnectionResetError):
             assert connection.recv(1) == b""

@@ -27,7 +27,8 @@ def main() -> int:
     if chosen.fetch:
         return _fetch()
     port: int | None = chosen.port
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):  # Ctrl-C as well where that was ignored by who started us
+        signal.signal(number, _interrupt)
     with tempfile.TemporaryDirectory(prefix="headrace-kafka-") as folder:
         try:
             return _serve(Path(folder), port or (USUAL if is_free(USUAL) else None))
