@@ -10,7 +10,12 @@ from headrace.runtime.ports import Settlement, TopicSpec
 
 async def test_closing_wakes_all_that_wait(broker, join):
     member, _ = await join(broker, "app.f", "orders")
-    waiting = [asyncio.create_task(member.poll(1)), asyncio.create_task(broker.changed(60))]
+
+    async def for_ever(call):
+        while True:
+            await call()
+
+    waiting = [asyncio.create_task(for_ever(call)) for call in (lambda: member.poll(1), lambda: broker.changed(60))]
     await asyncio.sleep(0)
     await broker.close()
     async with asyncio.timeout(60):
