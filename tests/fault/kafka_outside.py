@@ -53,14 +53,21 @@ class Outside:
     def make(self, *names: str, partitions: int = 1, **configs: str) -> None:
         """Topics, which lead; settings are written with '_' for '.'."""
         settings = {name.replace("_", "."): value for name, value in configs.items()}
-        new = [NewTopic(name, partitions, 1, topic_configs=settings) for name in names]
-        self.admin(lambda client: client.create_topics(new))
-        self._until(lambda topics: set(names) <= topics)
+        new = {name: NewTopic(name, partitions, 1, topic_configs=settings) for name in names}
+
+        async def make(client: Any) -> bool:
+            """Whether they are there. A broker that has just come back refuses to make any, and aiokafka is silent."""
+            missing = new.keys() - set(await client.list_topics())
+            if missing:
+                await client.create_topics([new[name] for name in missing])
+            return not missing
+
+        wait_for(lambda: self.admin(make), "the topics to be made")
 
     def delete(self, *names: str) -> None:
         """Delete topics; returns when they are gone."""
         self.admin(lambda client: client.delete_topics(list(names)))
-        self._until(lambda topics: not set(names) & topics)
+        wait_for(lambda: not set(names) & set(self.admin(lambda client: client.list_topics())), "the topics to be gone")
 
     def configure(self, topic: str, **configs: str) -> None:
         """Set what is set of a topic; all else goes to its default."""
@@ -73,8 +80,8 @@ class Outside:
 
         async def done() -> T:
             client = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-            await client.start()
-            try:
+            try:  # one that could not start must be closed, too
+                await client.start()
                 return await work(client)
             finally:
                 await client.close()
@@ -121,8 +128,8 @@ class Outside:
 
     async def _transact(self, transactional_id: str, topic: str, pairs: list[Pair], *, commit: bool) -> None:
         producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=transactional_id)
-        await producer.start()
         try:
+            await producer.start()
             await producer.begin_transaction()
             for key, data in pairs:
                 await producer.send_and_wait(topic, _encoded(data), key=_key(key))
@@ -138,15 +145,15 @@ class Outside:
             fetch_max_wait_ms=100,
             metadata_max_age_ms=2000,
         )
-        await consumer.start()
         try:
+            await consumer.start()
             metadata = await consumer._client.fetch_all_metadata()
             places = [TopicPartition(topic, n) for topic in topics for n in metadata.partitions_for_topic(topic)]
             consumer.assign(places)
             while True:
                 with suppress(errors.KafkaError):
-                    for records in (await consumer.getmany(timeout_ms=200)).values():
-                        watch.add(map(Seen.of, records))
+                    found = await consumer.getmany(timeout_ms=200)
+                    watch.add([Seen.of(record) for records in found.values() for record in records])
         finally:
             await consumer.stop()
 
@@ -156,12 +163,6 @@ class Outside:
         await asyncio.gather(*(watch.task for watch in self._watches), return_exceptions=True)
         if self._producer is not None:
             await self._producer.stop()
-
-    def _until(self, right: Callable[[set[str]], bool]) -> None:
-        def look() -> bool:
-            return right(set(self.admin(lambda client: client.list_topics())))
-
-        wait_for(look, "the topics to be as asked for")
 
 
 def _key(key: str | None) -> bytes | None:

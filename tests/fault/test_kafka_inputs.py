@@ -52,7 +52,10 @@ class Shop:
         """That many committed records of a topic; there are no more."""
         self.outside.emit(topic, [("last", "last")])
         watch = self.outside.watch(topic)
-        last = watch.wait(lambda seen: any(one.data == "last" for one in seen), f"the last of {topic}")
+        last = watch.wait(
+            lambda seen: len(seen) > count and any(one.data == "last" for one in seen),
+            f"{count} of {topic}, and a last",
+        )
         assert len(last) == count + 1
         return [one for one in last if one.data != "last"]
 
