@@ -6,7 +6,7 @@ import os
 import random
 import signal
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fault.fleet import Runtime
@@ -77,6 +77,7 @@ class Storm:
     emitted: int = 0
     hits: int = 0
     restarts: int = 0
+    cut_off: set[int] = field(default_factory=set)  # orders that a runtime had when it was killed
 
     @classmethod
     def over(
@@ -136,6 +137,7 @@ class Storm:
         match what:
             case "runtime":
                 self.fleet.kill(runtime)
+                self.cut_off |= held
                 self.fleet.start()
             case "worker":
                 os.kill(runtime.workers[0], signal.SIGKILL)
@@ -196,11 +198,15 @@ class Storm:
 
     def _check_starts(self) -> dict[str, int]:
         starts = self.notes.starts()
+        times = Counter(note.n for note in starts)
+        assert self.cut_off <= {n for n, count in times.items() if count > 1}, (
+            "what a killed runtime had is begun again"
+        )
         charged = dict.fromkeys(range(self.emitted), 0)
         for note in starts:
             charged[note.n] = max(charged[note.n], note.attempt)
         assert max(charged.values()) <= ATTEMPTS
-        beyond = {n: count - charged[n] for n, count in Counter(note.n for note in starts).items()}
+        beyond = {n: count - charged[n] for n, count in times.items()}
         deaths = self.force.runtime_kills + self.force.freezes + self.force.broker_restarts
         assert max(beyond.values()) <= deaths, "starts beyond attempts come from owners' deaths only"
         innocents = [attempt for n, attempt in charged.items() if n % 37 != 3]
@@ -209,6 +215,7 @@ class Storm:
         )
         return {
             "kills in flight": self.hits,
+            "cut off": len(self.cut_off),
             "starts": len(starts),
             "starts beyond attempts": sum(beyond.values()),
             "most of one order": max(beyond.values()),

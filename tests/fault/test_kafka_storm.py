@@ -42,9 +42,10 @@ def test_nothing_is_lost_keys_keep_their_order_and_starts_are_bounded(
         record_property(name, figure)
     print(f"\n{guarantee}: {figures}")
     keep("storm", guarantee=guarantee, orders=FORCE.orders, **figures)
-    assert storm.hits >= FORCE.runtime_kills + FORCE.worker_kills + FORCE.freezes
 
 
+# What is lost, done twice or out of order; not that the storm itself did not come to something.
+BROKEN = "an outcome for each order|each outcome once|the order of|starts beyond attempts"
 PLANTED = [
     ("commit_before_publish", "at-least-once"),
     ("plain_commit", "effectively-once"),
@@ -58,6 +59,6 @@ PLANTED = [
 def test_a_planted_defect_is_found(own_kafka: KafkaServer, tmp_path: Path, defect: str, guarantee: str) -> None:
     with Outside(own_kafka.bootstrap) as outside:
         storm = Storm.over(own_kafka, outside, tmp_path / "storm", guarantee, Force(orders=2000), defect)
-        with storm.fleet, pytest.raises(AssertionError) as found:
+        with storm.fleet, pytest.raises(AssertionError, match=BROKEN) as found:
             weather(storm, guarantee)
     print(f"\n{defect}: {found.value}")
