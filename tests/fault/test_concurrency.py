@@ -243,7 +243,7 @@ async def test_a_forked_child_that_goes_on_reports_nothing_and_disturbs_nobody(
             global worker
             if any(data):
                 worker, loop = os.getpid(), asyncio.get_running_loop()
-                task = loop.create_task(leave())
+                task = loop.create_task(leave() if {"task" in statement} else asyncio.sleep(0))
                 await asyncio.sleep(0)
                 if pid := os.fork():
                     assert os.waitpid(pid, 0)[1] == 0
@@ -264,3 +264,27 @@ async def test_a_forked_child_that_goes_on_reports_nothing_and_disturbs_nobody(
     await worker.stop(5)
     assert [death.reason for death in ear.deaths] == ["stopped"]
     assert ear.lines == []
+
+
+async def test_a_forked_child_waits_for_nothing_that_the_watch_held(lab: Lab) -> None:
+    worker, ear = await lab.start(
+        """
+        import gc
+        from headrace.sandbox.deadlines import Deadlines
+
+        @function("orders", concurrency=3, timeout=20)
+        async def fork(data: dict) -> None:
+            loop = asyncio.get_running_loop()
+            (deadlines,) = [found for found in gc.get_objects() if isinstance(found, Deadlines)]
+            deadlines._lock.acquire()
+            loop.call_soon(deadlines._turned)
+            if pid := os.fork():
+                deadlines._lock.release()
+                assert os.waitpid(pid, 0)[1] == 0
+            else:
+                await loop.create_future()
+        """
+    )
+    chunk = lab.chunk(task())
+    worker.send(chunk)
+    assert await ear.outcomes_of(chunk.id, 1) == [None]
