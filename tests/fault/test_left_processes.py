@@ -120,6 +120,10 @@ async def test_what_a_worker_leaves_behind_goes_with_it(lab: Lab, tmp_path: Path
                 time.sleep(0.01)
         """
     )
+    children = Path(f"/proc/{lab.zygote.pid}/task/{lab.zygote.pid}/children")
+    await wait_until(  # with any worker the zygote kills all that is left, whoever left it
+        lambda: children.read_text().split() == [str(worker.pid)], "the end of the manifest's"
+    )
     chunk = lab.chunk(task())
     worker.send(chunk)
     assert await ear.outcomes_of(chunk.id, 1) == [None]
