@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from fault.kafka_watch import PATIENCE_S, wait_for
 from harness import Shell
+from kafkaserver.process import stands_still
 
 
 class Runtime:
@@ -71,11 +72,10 @@ class Runtime:
         """Its workers: the children of its zygote."""
         return [worker for zygote in _children(self.process.pid) for worker in _children(zygote)]
 
-    @property
-    def threads(self) -> set[str]:
-        """The states its threads are in, as the kernel names them: `T` is stopped."""
-        stats = Path(f"/proc/{self.process.pid}/task").glob("*/stat")
-        return {stat.read_text().rpartition(")")[2].split()[0] for stat in stats}
+    def stop(self) -> None:
+        """Freeze its parent process, and wait until all of it stands still: it may go on for a moment."""
+        self.send(signal.SIGSTOP)
+        wait_for(lambda: stands_still(self.process.pid), "the runtime to stand still", every_s=0.001)
 
     @property
     def memory_bytes(self) -> int:

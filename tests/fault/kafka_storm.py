@@ -151,7 +151,7 @@ class Storm:
 
         def catch() -> bool:
             for runtime in self.dice.sample(self.fleet.runtimes, len(self.fleet.runtimes)):
-                runtime.send(signal.SIGSTOP)
+                runtime.stop()
                 if held := self.running(runtime):
                     caught.append((runtime, held))
                     return True

@@ -144,9 +144,7 @@ def check(emails: list[Record], count: int) -> None:
 
 
 def _is_frozen_outside(runtime: Runtime, turnstile: int) -> bool:
-    runtime.send(signal.SIGSTOP)
-    # It goes on for a moment, and may take the turnstile in it.
-    wait_for(lambda: runtime.threads <= {"T"}, "all threads of the runtime to be stopped")
+    runtime.stop()  # whole, or it may still take the turnstile
     # Others hold it for a moment only: whoever holds it for long is the one that was stopped.
     queued = threading.Thread(target=fcntl.flock, args=(turnstile, fcntl.LOCK_EX))
     queued.start()
