@@ -10,11 +10,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from events import Line
-from harness import Mailbox, Shell, copy_of_storefront
+from harness import Mailbox, Shell, children_of, copy_of_storefront
 from producers.carts import Carts
 from producers.fulfillment import Fulfillment
 from producers.orders import Orders
@@ -149,10 +148,6 @@ async def test_both_orders_in_which_cancelling_and_shipping_can_arrive_lead_to_o
 
 
 # -- kill -9 ---------------------------------------------------------------
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def wait_for_handled(shop: Shell, runtime: subprocess.Popen[str], count: int) -> None:

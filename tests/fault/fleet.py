@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from fault.kafka_watch import PATIENCE_S, wait_for
-from harness import Shell
+from harness import Shell, children_of
 from kafkaserver.process import stands_still
 
 
@@ -70,7 +70,7 @@ class Runtime:
     @property
     def workers(self) -> list[int]:
         """Its workers: the children of its zygote."""
-        return [worker for zygote in _children(self.process.pid) for worker in _children(zygote)]
+        return [worker for zygote in children_of(self.process.pid) for worker in children_of(zygote)]
 
     def stop(self) -> None:
         """Freeze its parent process, and wait until all of it stands still: it may go on for a moment."""
@@ -140,10 +140,3 @@ class Fleet:
         for runtime in ending:
             runtime.send(signal.SIGTERM)
         return [runtime.process.wait(PATIENCE_S) for runtime in ending]
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []

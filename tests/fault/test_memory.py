@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fault.kafka_watch import wait_for
 from fault.soak_results import SOAK, keep
-from harness import Shell
+from harness import Shell, children_of
 
 from headrace.runtime.ports import Append, TopicSpec
 from headrace.triggers.brokers.sqlite import SqliteLog
@@ -51,11 +51,7 @@ def value_of(path: Path, name: str) -> int:
 
 
 def family_of(pid: int) -> list[int]:
-    try:
-        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []  # it has ended since it was named
-    return [pid, *(member for child in children for member in family_of(child))]
+    return [pid, *(member for child in children_of(pid) for member in family_of(child))]
 
 
 def until(process: subprocess.Popen[str], words: str) -> None:

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from harness import Shell
+from harness import Shell, children_of
 
 from headrace.runtime.progress import Progress
 from headrace.triggers.brokers.sqlite import SqliteLog
@@ -61,10 +61,6 @@ def lines_until(runtime: subprocess.Popen[str], words: str) -> str:
 def emit(shell: Shell, ids: list[int]) -> None:
     lines = "".join(json.dumps({"id": n}) + "\n" for n in ids)
     shell.run("emit", "orders", "-", "--key-field", "id", stdin=lines)
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_worker_killed_under_an_event_costs_that_event_an_attempt_and_nobody_else(shop: Shell) -> None:

@@ -12,7 +12,7 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from harness import Shell
+from harness import Shell, children_of
 
 ORDERS = 5000
 KEYS = 60
@@ -81,15 +81,8 @@ class Storm:
 
 def family(runtime: int) -> tuple[int, list[int]]:
     """The zygote and the workers of a runtime; 0 and none where there are none at the moment."""
-    zygote = next(iter(children(runtime)), 0)
-    return zygote, children(zygote) if zygote else []
-
-
-def children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
+    zygote = next(iter(children_of(runtime)), 0)
+    return zygote, children_of(zygote) if zygote else []
 
 
 def strike(target: str, runtime: subprocess.Popen[str]) -> bool:

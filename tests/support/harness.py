@@ -78,6 +78,14 @@ class Shell:
         return path
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started and that are still there; none if it has ended itself."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 def copy_of_storefront(folder: Path) -> Path:
     """The example in a folder of its own: its functions keep a database beside them."""
     return shutil.copytree(
